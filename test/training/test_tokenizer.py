@@ -1,0 +1,52 @@
+"""The small tokenizer: reproducible, complete, and readable by transformers alone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from mdic_ros.training.tokenizer import SPECIAL_TOKENS, build_tokenizer, read_captions, sentences
+
+ROWS = [
+    {"source": "drive_a", "name": "0", "caption": "a white van on a street", "tags": ["van", "street"]},
+    {"source": "drive_a", "name": "1", "caption": "a white van on a street", "tags": ["trees"]},
+    {"source": "kitti_odom_00", "name": "0", "caption": "a zeppelin", "tags": ["zeppelin"]},
+]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return build_tokenizer(sentences(ROWS))
+
+
+def test_captions_of_reporting_drives_are_left_out(tmp_path):
+    path = tmp_path / "captions.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in ROWS) + "\n", encoding="utf-8")
+    assert [row["source"] for row in read_captions(path)] == ["drive_a", "drive_a"]
+    assert len(read_captions(path, exclude=())) == 3
+    assert list(sentences(read_captions(path))) == ["a white van on a street", "street", "trees", "van"]
+
+
+def test_built_twice_is_the_same(tokenizer):
+    assert build_tokenizer(sentences(ROWS)).get_vocab() == tokenizer.get_vocab()
+
+
+def test_saved_and_read_back(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"tokenizer.json", "tokenizer_config.json"}
+    read = AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
+    assert read.convert_tokens_to_ids(list(SPECIAL_TOKENS)) == [0, 1, 2, 3, 4]
+    ids, expected = (t("a white van", padding="max_length")["input_ids"] for t in (read, tokenizer))
+    assert len(ids) == 32 and ids == expected
+    assert len(read("a white van")["input_ids"]) == 5  # training words are one token each
+
+
+@given(st.text(max_size=60))
+def test_every_sentence_tokenises(tokenizer, text):
+    ids = tokenizer(text)["input_ids"]
+    assert ids[0] == tokenizer.bos_token_id and ids[-1] == tokenizer.eos_token_id
+    assert tokenizer.unk_token_id not in ids or "<unk>" in text
