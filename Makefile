@@ -1,0 +1,44 @@
+# Everything that a checkout does, with its own environment (.venv/ and build/): no ROS installation, no GPU needed.
+# A target that needs the environment makes it first; when nothing has changed that takes a fraction of a second.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint ros-build clean distclean
+MAKEFLAGS += --no-print-directory
+
+# The Python to make the environment with: 3.11 or 3.12. The first of these that is one; PYTHON=... chooses another.
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' >/dev/null 2>&1 && { echo $$p; exit; }; \
+	done; echo python3)
+
+ENV := . build/env.sh
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "  make demo takes BAG=bag or folder, STEPS=n, RATE=rate point, OUT=folder, or any option as ARGS=\"...\"."
+	@echo "  make test takes pytest's options as ARGS=\"...\", e.g. ARGS=\"test/codec -x\"."
+	@echo "  Without a GPU, before the first call: export PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu"
+
+setup:  ## environment with ROS 2 Jazzy from wheels, and this package built in it
+	@command -v $(PYTHON) >/dev/null || { echo "set-up: $(PYTHON) is not there: apt install python3 python3-venv python3-dev" >&2; exit 1; }
+	@$(PYTHON) tools/setup_env.py
+
+demo: setup  ## a stereo drive through encoder node, DDS and decoder node; leaves pictures, video and figures
+	@$(ENV) && python -m mdic_ros.demo $(if $(BAG),--bag '$(BAG)') $(if $(STEPS),--steps '$(STEPS)') \
+		$(if $(RATE),--rate '$(RATE)') $(if $(OUT),--out '$(OUT)') $(ARGS)
+
+test: setup  ## the test suite
+	@$(ENV) && python -m pytest $(ARGS)
+
+lint: setup  ## ruff and mypy
+	@$(ENV) && ruff check . && mypy
+
+ros-build:  ## build messages and nodes again
+	@$(PYTHON) tools/setup_env.py --rebuild
+
+clean:  ## remove what was built and cached; the environment stays
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find mdic_ros launch test tools -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean  ## remove the environment too
+	rm -rf .venv
