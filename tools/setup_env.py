@@ -166,6 +166,17 @@ def run(command: "list[str]", failure: str, env: "dict[str, str] | None" = None)
         raise SetupError(explain(output, failure), "\n".join(output.splitlines()[-25:]))
 
 
+def torch_hint() -> str:
+    """A line for users about to download CUDA without a GPU; empty when they chose a source for torch or have a GPU."""
+    chosen = any(os.environ.get(f"PIP_{name}") for name in ("EXTRA_INDEX_URL", "INDEX_URL", "FIND_LINKS", "CONFIG_FILE"))
+    if chosen or Path("/dev/nvidia0").exists():
+        return ""
+    return (
+        "  No GPU here: PyPI's torch brings 3 GB of CUDA along. To do without, stop this (Ctrl-C) and run\n"
+        "    PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make setup"
+    )
+
+
 # ------------------------------------------------------------------------------------------------------------ stages
 
 
@@ -300,6 +311,8 @@ def set_up(rebuild: bool = False) -> None:
             check_compiler()  # now, not after minutes of downloads
         LOG.write_text(f"{time.strftime('%Y-%m-%d %H:%M:%S')} Python {sys.version}\n")
         print(f"Setting up in {VENV.relative_to(ROOT)}/ and {BUILD.relative_to(ROOT)}/ (log: {LOG.relative_to(ROOT)})")
+        if any(stage[0] == "packages" for stage in todo) and torch_hint():
+            print(torch_hint())
         for number, (name, text, action) in enumerate(todo, 1):
             print(f"  [{number}/{len(todo)}] {text} ...", end="", flush=True)
             began = time.monotonic()
