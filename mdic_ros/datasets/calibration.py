@@ -1,0 +1,209 @@
+"""Camera calibration as ``sensor_msgs/CameraInfo`` means it, and KITTI's calibration files turned into it.
+
+Conventions: pixel centres lie at integer coordinates, x to the right, y down, z forward (REP 103, optical
+    frames).
+``P`` of the left camera of a stereo pair has an empty fourth column; that of the right camera has
+``P[0, 3] = -fx * baseline`` (``sensor_msgs/msg/CameraInfo.msg``, comments on ``P``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import DatasetError
+
+Matrix = NDArray[np.float64]
+
+
+def _matrix(values: ArrayLike, rows: int, cols: int) -> Matrix:
+    matrix = np.asarray(values, np.float64).reshape(rows, cols).copy()
+    matrix.setflags(write=False)
+    return matrix
+
+
+@dataclass(frozen=True, eq=False)
+class CameraInfo:
+    """Calibration of one camera at one image size.
+
+    Attributes:
+        height, width: image size in pixels for which the numbers hold.
+        k: 3x3 intrinsic matrix of the image as it is.
+        d: distortion coefficients, ``()`` or zeros for images that are rectified already.
+        r: 3x3 rectifying rotation, identity for images that are rectified already.
+        p: 3x4 projection matrix of the rectified image; see the module for its fourth column.
+        distortion_model: a name of ``sensor_msgs/distortion_models``.
+    """
+
+    height: int
+    width: int
+    k: Matrix
+    p: Matrix
+    d: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0)
+    r: Matrix = field(default_factory=lambda: _matrix(np.eye(3), 3, 3))
+    distortion_model: str = "plumb_bob"
+
+    @classmethod
+    def rectified(cls, height: int, width: int, p: ArrayLike) -> CameraInfo:
+        """Calibration of an image that is rectified already: ``D = 0``, ``K = P[:3, :3]``, ``R = I``."""
+        projection = _matrix(p, 3, 4)
+        return cls(height, width, _matrix(projection[:, :3], 3, 3), projection)
+
+    @classmethod
+    def from_message(cls, message: Any) -> CameraInfo | None:
+        """From a ``sensor_msgs/CameraInfo`` (of rclpy or rosbags); None when it is empty (``k[0] == 0``)."""
+        if float(message.k[0]) == 0.0:
+            return None
+        return cls(
+            int(message.height),
+            int(message.width),
+            _matrix(message.k, 3, 3),
+            _matrix(message.p, 3, 4),
+            tuple(float(v) for v in message.d),
+            _matrix(message.r, 3, 3),
+            str(message.distortion_model),
+        )
+
+    @property
+    def baseline_m(self) -> float:
+        """Distance to the left camera of the pair in metres, 0.0 for the left camera itself."""
+        return float(-self.p[0, 3] / self.p[0, 0]) if self.p[0, 0] else 0.0
+
+    def scaled(self, height: int, width: int) -> CameraInfo:
+        """The same camera after its image has been resized to ``height`` x ``width`` pixels.
+
+        A resize maps pixel areas onto pixel areas, so a centre moves as ``x' = (x + 0.5) * s - 0.5``.
+        """
+        if (height, width) == (self.height, self.width):
+            return self
+        if height < 1 or width < 1 or self.height < 1 or self.width < 1:
+            raise DatasetError(
+                f"cannot scale a calibration from {self.width}x{self.height} to {width}x{height}"
+            )
+        sx, sy = width / self.width, height / self.height
+        scale = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
+        return replace(
+            self, height=height, width=width, k=_matrix(scale @ self.k, 3, 3), p=_matrix(scale @ self.p, 3, 4)
+        )
+
+    def same_as(self, other: CameraInfo | None) -> bool:
+        """Whether all numbers are equal."""
+        return other is not None and (
+            (self.height, self.width, self.d, self.distortion_model)
+            == (other.height, other.width, other.d, other.distortion_model)
+            and all(
+                np.array_equal(a, b) for a, b in ((self.k, other.k), (self.r, other.r), (self.p, other.p))
+            )
+        )
+
+
+def stereo_pair(
+    p_left: ArrayLike, p_right: ArrayLike, height: int, width: int
+) -> tuple[CameraInfo, CameraInfo]:
+    """Calibrations of a rectified pair from two projection matrices that share some third reference camera.
+
+    KITTI's ``P_rect_xx`` project from the frame of camera 0 (the left grey one), so even the left colour
+    camera has a fourth column. ROS refers a pair to its own left camera; taken over as they are, KITTI's
+    numbers give ``image_geometry::StereoCameraModel`` a baseline of 0.47 m instead of 0.53 m for the colour
+    cameras. Only that column changes here: left becomes 0, right becomes right minus left.
+    """
+    left, right = _matrix(p_left, 3, 4).copy(), _matrix(p_right, 3, 4).copy()
+    right[:, 3] -= left[:, 3]
+    left[:, 3] = 0.0
+    return CameraInfo.rectified(height, width, left), CameraInfo.rectified(height, width, right)
+
+
+class KittiCalibration(Mapping[str, "NDArray[np.float64]"]):
+    """A KITTI calibration file: lines of ``name: number number ...``; other lines are left out.
+
+    Raises:
+        DatasetError: the file cannot be read; on access, a line is missing, short or not a number.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            text = path.read_text("ascii", errors="replace")
+        except OSError as error:
+            raise DatasetError(f"cannot read the calibration {path}: {error.strerror}") from error
+        self._lines = {
+            key.strip(): value.split()
+            for key, sep, value in (line.partition(":") for line in text.splitlines())
+            if sep
+        }
+
+    def __getitem__(self, name: str) -> NDArray[np.float64]:
+        try:
+            values = self._lines[name]
+        except KeyError:
+            raise DatasetError(
+                f"{self.path} has no line '{name}:' (it has {', '.join(sorted(self._lines)) or 'none'}); "
+                "take the calibration file that was published with these images"
+            ) from None
+        try:
+            numbers = np.array([float(v) for v in values])
+        except ValueError:
+            raise DatasetError(f"{self.path}: line '{name}:' is not a list of numbers") from None
+        if not np.isfinite(numbers).all():
+            raise DatasetError(f"{self.path}: line '{name}:' has a number that is not finite")
+        return numbers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def projection(self, name: str) -> Matrix:
+        """A 3x4 projection matrix.
+
+        Raises:
+            DatasetError: missing, or not twelve numbers, or without a focal length.
+        """
+        values = self[name]
+        if values.size != 12:
+            raise DatasetError(f"{self.path}: line '{name}:' has {values.size} numbers, a 3x4 matrix has 12")
+        matrix = _matrix(values, 3, 4)
+        if not (matrix[0, 0] > 0 and matrix[1, 1] > 0):
+            raise DatasetError(f"{self.path}: line '{name}:' is not a projection matrix (no focal length)")
+        return matrix
+
+    def size(self, name: str) -> tuple[int, int]:
+        """(height, width) from a KITTI ``S_...`` line, which says width first."""
+        values = self[name]
+        if values.size != 2 or not ((values >= 1) & (values <= 65535)).all():
+            raise DatasetError(f"{self.path}: line '{name}:' is not an image size")
+        return int(values[1]), int(values[0])
+
+
+def read_ros_yaml(path: Path) -> CameraInfo:
+    """A calibration in the YAML form of ROS's camera_calibration (``camera_info_manager``).
+
+    Raises:
+        DatasetError: unreadable, or a field is missing or of the wrong size.
+    """
+    import yaml
+
+    try:
+        tree = yaml.safe_load(path.read_text())
+        return CameraInfo(
+            int(tree["image_height"]),
+            int(tree["image_width"]),
+            _matrix(tree["camera_matrix"]["data"], 3, 3),
+            _matrix(tree["projection_matrix"]["data"], 3, 4),
+            tuple(float(v) for v in tree["distortion_coefficients"]["data"]),
+            _matrix(tree["rectification_matrix"]["data"], 3, 3),
+            str(tree.get("distortion_model", "plumb_bob")),
+        )
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DatasetError(f"cannot read the calibration {path}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DatasetError(
+            f"{path} is not a ROS camera calibration ({type(error).__name__}: {error}); expected the file "
+            "that camera_calibration writes, with image_width, camera_matrix, projection_matrix ..."
+        ) from error
