@@ -35,6 +35,9 @@ LOG = BUILD / "setup.log"
 STAMPS = VENV / "setup_stamps.json"
 CONSTRAINTS = ROOT / "constraints.txt"
 SUPPORTED = ((3, 11), (3, 12))
+PACKAGE_FILES = (
+    "CMakeLists.txt", "package.xml", "msg", "mdic_ros", "scripts", "launch", "config", "models", "sample",
+)  # fmt: skip
 FREE_DISK_GB = 4.0  # the environment with a CPU build of torch takes 2.5 GB, and pip unpacks beside it
 
 # What another ROS installation, or the virtual environment that called us, would mix into ours.
@@ -223,12 +226,19 @@ def repair_cmake_files(share: "Path | None" = None) -> int:
 def build_package() -> None:
     """`colcon build` from scratch (seconds), then import what it made."""
     check_compiler()
-    for folder in ("colcon", "install", "log"):
+    for folder in ("src", "colcon", "install", "log"):
         shutil.rmtree(BUILD / folder, ignore_errors=True)
+    # CMake refuses to export include folders that lie in the source tree, as numpy's in .venv/ does. So the source tree
+    # that it sees is a folder of links.
+    source = BUILD / "src" / "mdic_ros"
+    source.mkdir(parents=True)
+    for name in PACKAGE_FILES:
+        if (ROOT / name).exists():
+            (source / name).symlink_to(ROOT / name)
     prefix = {"AMENT_PREFIX_PATH": str(VENV), "CMAKE_PREFIX_PATH": str(VENV)}
     run(
         [
-            str(VENV / "bin" / "colcon"), "--log-base", str(BUILD / "log"), "build", "--paths", str(ROOT),
+            str(VENV / "bin" / "colcon"), "--log-base", str(BUILD / "log"), "build", "--paths", str(source),
             "--build-base", str(BUILD / "colcon"), "--install-base", str(BUILD / "install"), "--symlink-install",
             "--event-handlers", "console_cohesion+", "--cmake-args", "-DBUILD_TESTING=OFF",
             f"-DPython3_EXECUTABLE={VENV / 'bin' / 'python'}",
@@ -319,7 +329,7 @@ def set_up(rebuild: bool = False) -> None:
             try:
                 action()
             except SetupError:
-                print(" failed")
+                print(" failed", flush=True)
                 raise
             print(f" done ({time.monotonic() - began:.0f} s)", flush=True)
             done[name] = wanted[name]
