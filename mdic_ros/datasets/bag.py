@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-import os
 import shutil
 import struct
 import tempfile
@@ -34,6 +33,7 @@ from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
+from ..resources import resource
 from .calibration import CameraInfo
 from .errors import DatasetError
 from .images import RGB, to_encoding
@@ -65,30 +65,10 @@ _LATCHED = Qos(
 # --- message types ------------------------------------------------------------------------------------------
 
 
-def message_folder() -> Path:
-    """The folder of this package's .msg files: ``msg`` of a checkout or ``share/mdic_ros/msg``.
-
-    Raises:
-        DatasetError: found at neither place.
-    """
-    here = Path(__file__).resolve()
-    candidates = [here.parents[2] / "msg"]
-    candidates += [parent / "share" / "mdic_ros" / "msg" for parent in here.parents]
-    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
-    candidates += [Path(prefix) / "share" / "mdic_ros" / "msg" for prefix in prefixes if prefix]
-    for folder in candidates:
-        if (folder / "Bitstream.msg").exists():
-            return folder
-    raise DatasetError(
-        "the message definitions (Bitstream.msg ...) of mdic_ros are not installed; "
-        f"looked in {candidates[0]} and in share/mdic_ros/msg above {here.parent}"
-    )
-
-
 def new_typestore() -> Typestore:
     """The message types of ROS 2 Jazzy and our own, in a store that the caller may add types to."""
     store = get_typestore(Stores.ROS2_JAZZY)
-    folder = message_folder()
+    folder = resource("msg")
     for name in _OURS:
         store.register(get_types_from_msg((folder / f"{name}.msg").read_text("utf8"), f"mdic_ros/msg/{name}"))
     return store

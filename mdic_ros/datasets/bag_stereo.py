@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .bag import (
     CAMERA_INFO,
@@ -109,22 +112,92 @@ def decode_image(reader: BagReader, message: Message, name: str) -> tuple[RGB, s
     return from_compressed_message(decoded, name), "rgb8"
 
 
-def _encoding(reader: BagReader, message: Message) -> str:
-    """What to write this camera's raw images as: mono8 for grey ones, else KITTI's and OpenCV's bgr8, or rgb8."""
-    if message.msgtype != IMAGE:
-        return "rgb8"
-    encoding = str(reader.decode(message).encoding)
-    if encoding in ("mono8", "8UC1"):
-        return "mono8"
-    return "bgr8" if encoding.startswith("bgr") else "rgb8"
-
-
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
     """Where an image is: the nth message of its topic that was recorded at ``time_ns``."""
 
     stamp_ns: int
     time_ns: int
     nth: int
+
+
+@dataclass
+class ImageTopic:
+    """An image topic of a bag with random access: only the headers have been read.
+
+    Attributes:
+        entries: the images in order of their stamps.
+        frame_id, encoding: of the first image; encoding is rgb8 for compressed ones.
+        broken: how many messages have no readable header and are left out.
+    """
+
+    reader: BagReader
+    topic: str
+    entries: list[Entry] = field(default_factory=list)
+    frame_id: str = ""
+    encoding: str = "rgb8"
+    broken: int = 0
+
+    @property
+    def stamps(self) -> list[int]:
+        """Stamps in ns, ascending."""
+        return [entry.stamp_ns for entry in self.entries]
+
+    def load(self, index: int) -> RGB:
+        """An image by its place in ``entries``.
+
+        Raises:
+            ImageError: damaged, or of an encoding that is not supported.
+        """
+        entry = self.entries[index]
+        name = f"{self.reader.path}, {self.topic} at {entry.stamp_ns / 1e9:.6f} s"
+        try:
+            found = self.reader.messages([self.topic], entry.time_ns, entry.time_ns + 1)
+            message = next(itertools.islice(found, entry.nth, None))
+        except (DatasetError, StopIteration) as error:
+            raise ImageError(f"{name}: {error or 'it is gone'}") from error
+        return decode_image(self.reader, message, name)[0]
+
+
+def index_images(reader: BagReader, topics: Iterable[str]) -> dict[str, ImageTopic]:
+    """Reads through the bag once and notes where the images of these topics are."""
+    found = {topic: ImageTopic(reader, topic) for topic in topics}
+    last: dict[str, tuple[int, int]] = {}
+    for message in reader.messages(list(found)):
+        images = found[message.topic]
+        time_ns, nth = last.get(message.topic, (-1, 0))
+        nth = nth + 1 if time_ns == message.time_ns else 0
+        last[message.topic] = message.time_ns, nth
+        try:
+            stamp, frame_id = peek_header(message.data)
+        except DatasetError:
+            images.broken += 1
+            continue
+        if not images.entries:
+            images.frame_id = frame_id
+            if message.msgtype == IMAGE:
+                images.encoding = str(reader.decode(message).encoding)
+        images.entries.append(Entry(stamp, message.time_ns, nth))
+    for images in found.values():
+        images.entries.sort()
+        if images.broken:
+            log.warning("%s, %s: %d damaged messages are left out", reader.path, images.topic, images.broken)
+    return found
+
+
+def first_camera_info(reader: BagReader, image_topic: str) -> Any | None:
+    """The first ``sensor_msgs/CameraInfo`` beside an image topic, None if there is none."""
+    topic = info_topic(image_topic)
+    if topic in reader.topics and reader.topics[topic].msgtype == CAMERA_INFO:
+        for message in reader.messages([topic]):
+            return reader.decode(message)
+    return None
+
+
+def _raw_encoding(encoding: str) -> str:
+    """What to write images of this encoding as, when they are written as raw images again."""
+    if encoding in ("mono8", "8UC1"):
+        return "mono8"
+    return "bgr8" if encoding.startswith("bgr") else "rgb8"
 
 
 class BagStereoSource(StereoSource):
@@ -136,43 +209,27 @@ class BagStereoSource(StereoSource):
 
     def __init__(self, reader: BagReader, left: str, right: str, slop_s: float = DEFAULT_SLOP_S) -> None:
         self._reader = reader
-        self._topics = left, right
-        entries: dict[str, list[_Entry]] = {left: [], right: []}
-        frame_ids: dict[str, str] = {}
-        encodings: dict[str, str] = {}
-        infos: dict[str, CameraInfo | None] = {}
-        seen: dict[tuple[str, int], int] = {}
-        info_names = {info_topic(topic): topic for topic in (left, right)}
-        broken = 0
-        for message in reader.messages([left, right, *info_names]):
-            if message.topic in entries:
-                nth = seen[message.topic, message.time_ns] = (
-                    seen.get((message.topic, message.time_ns), -1) + 1
-                )
-                try:
-                    stamp, frame_id = peek_header(message.data)
-                except DatasetError:
-                    broken += 1
-                    continue
-                if message.topic not in frame_ids:
-                    frame_ids[message.topic] = frame_id
-                    encodings[message.topic] = _encoding(reader, message)
-                entries[message.topic].append(_Entry(stamp, message.time_ns, nth))
-            elif message.msgtype == CAMERA_INFO and info_names[message.topic] not in infos:
-                infos[info_names[message.topic]] = CameraInfo.from_message(reader.decode(message))
-        if broken:
-            log.warning("%s: %d image messages without a readable header are left out", reader.path, broken)
-        lefts, rights = sorted(entries[left]), sorted(entries[right])
-        pairs = pair_nearest([e.stamp_ns for e in lefts], [e.stamp_ns for e in rights], round(slop_s * 1e9))
-        self._pairs = [(lefts[i], rights[j]) for i, j in pairs]
-        self.unpaired_left, self.unpaired_right = len(lefts) - len(pairs), len(rights) - len(pairs)
+        images = index_images(reader, (left, right))
+        self._left, self._right = images[left], images[right]
+        lefts, rights = self._left.stamps, self._right.stamps
+        self._pairs = pair_nearest(lefts, rights, round(slop_s * 1e9))
+        self.unpaired_left, self.unpaired_right = (
+            len(lefts) - len(self._pairs),
+            len(rights) - len(self._pairs),
+        )
         if not self._pairs:
             raise DatasetError(
                 f"{reader.path}: none of {len(lefts)} images of {left} has one of {len(rights)} of {right} "
                 f"within {slop_s:g} s; are these two cameras of one rig, with one clock?"
             )
-        one, other = (Camera(base_topic(t), frame_ids[t], infos.get(t), encodings[t]) for t in (left, right))
-        super().__init__("bag", reader.path, one, other)
+        cameras = []
+        for topic in (self._left, self._right):
+            message = first_camera_info(reader, topic.topic)
+            info = CameraInfo.from_message(message) if message is not None else None
+            cameras.append(
+                Camera(base_topic(topic.topic), topic.frame_id, info, _raw_encoding(topic.encoding))
+            )
+        super().__init__("bag", reader.path, cameras[0], cameras[1])
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -181,21 +238,13 @@ class BagStereoSource(StereoSource):
         left, right = self._pairs[index]
         return StereoFrame(
             f"{index:06}",
-            left.stamp_ns,
-            right.stamp_ns,
-            lambda: self._load(self._topics[0], left),
-            lambda: self._load(self._topics[1], right),
+            self._left.entries[left].stamp_ns,
+            self._right.entries[right].stamp_ns,
+            lambda: self._left.load(left),
+            lambda: self._right.load(right),
             self.left_info,
             self.right_info,
         )
-
-    def _load(self, topic: str, entry: _Entry) -> RGB:
-        found = self._reader.messages([topic], entry.time_ns, entry.time_ns + 1)
-        for nth, message in enumerate(found):
-            if nth == entry.nth:
-                name = f"{self.path}, {topic} at {entry.stamp_ns / 1e9:.6f} s"
-                return decode_image(self._reader, message, name)[0]
-        raise ImageError(f"{self.path}: the image of {topic} at {entry.stamp_ns / 1e9:.6f} s is gone")
 
     def close(self) -> None:
         self._reader.close()

@@ -56,10 +56,13 @@ class CameraInfo:
 
     @classmethod
     def from_message(cls, message: Any) -> CameraInfo | None:
-        """From a ``sensor_msgs/CameraInfo`` (of rclpy or rosbags); None when it is empty (``k[0] == 0``)."""
+        """From a ``sensor_msgs/CameraInfo`` (of rclpy or rosbags); None when empty (``k[0] == 0``).
+
+        Region of interest and binning are worked in: the result holds for the image as it was delivered.
+        """
         if float(message.k[0]) == 0.0:
             return None
-        return cls(
+        info = cls(
             int(message.height),
             int(message.width),
             _matrix(message.k, 3, 3),
@@ -68,6 +71,12 @@ class CameraInfo:
             _matrix(message.r, 3, 3),
             str(message.distortion_model),
         )
+        roi = message.roi
+        if roi.width and roi.height:
+            shift = np.array([[1, 0, -roi.x_offset], [0, 1, -roi.y_offset], [0, 0, 1]], float)
+            info = info._transformed(shift, int(roi.height), int(roi.width))
+        bin_y, bin_x = max(int(message.binning_y), 1), max(int(message.binning_x), 1)
+        return info.scaled(info.height // bin_y, info.width // bin_x) if bin_y * bin_x > 1 else info
 
     @property
     def baseline_m(self) -> float:
@@ -81,15 +90,17 @@ class CameraInfo:
         """
         if (height, width) == (self.height, self.width):
             return self
-        if height < 1 or width < 1 or self.height < 1 or self.width < 1:
-            raise DatasetError(
-                f"cannot scale a calibration from {self.width}x{self.height} to {width}x{height}"
-            )
+        if self.height < 1 or self.width < 1:  # a driver that leaves the size out means that of its image
+            return replace(self, height=height, width=width)
         sx, sy = width / self.width, height / self.height
-        scale = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
-        return replace(
-            self, height=height, width=width, k=_matrix(scale @ self.k, 3, 3), p=_matrix(scale @ self.p, 3, 4)
+        return self._transformed(
+            np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]]), height, width
         )
+
+    def _transformed(self, transform: Matrix, height: int, width: int) -> CameraInfo:
+        """After the pixel coordinates have been multiplied by a 3x3 matrix."""
+        k, p = _matrix(transform @ self.k, 3, 3), _matrix(transform @ self.p, 3, 4)
+        return replace(self, height=height, width=width, k=k, p=p)
 
     def same_as(self, other: CameraInfo | None) -> bool:
         """Whether all numbers are equal."""

@@ -23,6 +23,9 @@ MAX_PIXELS = 64_000_000
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
+# The only ones that are opened: Pillow knows many more, PostScript among them.
+_FORMATS = ("PNG", "JPEG", "WEBP")
+
 #: encoding -> (channels, order in which they are R, G, B)
 _ENCODINGS = {
     "rgb8": (3, (0, 1, 2)),
@@ -37,7 +40,7 @@ _ENCODINGS = {
 
 def _decode(source: Path | io.BytesIO, name: str) -> RGB:
     try:
-        with Image.open(source) as image:
+        with Image.open(source, formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(
                     f"{name}: {image.width}x{image.height} pixels are more than this package takes"
@@ -80,7 +83,7 @@ def image_size(path: Path) -> tuple[int, int]:
         ImageError: missing or not an image.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             return image.height, image.width
     except Exception as error:
         raise ImageError(f"{path}: damaged or not an image ({error})") from error
