@@ -1,6 +1,7 @@
 """The container of one frame: header in front of the range-coded payload. Specified in docs/bitstream.md.
 
-Everything that arrives here is hostile until proven otherwise. Whatever is wrong with a packet is a `BitstreamError`.
+Everything that arrives here is hostile until proven otherwise. Whatever is wrong with a packet is a
+`BitstreamError`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ FINGERPRINT_BYTES = 32
 MIN_HEIGHT, MIN_WIDTH, MAX_SIDE = 64, 128, 4096
 MAX_SCALES = 16  # the rate point is a nibble
 
-# Code -> (height, width). The code is the place in this list, from 1; 0 says that the size follows explicitly.
-# Part of the format: entries never move or change. New ones go to the end.
+# Code -> (height, width). The code is the place in this list, from 1; 0 says that the size follows
+# explicitly. Part of the format: entries never move or change. New ones go to the end.
 GEOMETRIES: tuple[tuple[int, int], ...] = (
     (128, 256),  # MDIC protocol
     (256, 512),
@@ -75,7 +76,7 @@ assert len(_CODES) == len(GEOMETRIES) < 256
 
 
 class BitstreamError(ValueError):
-    """A packet that cannot be decoded: damaged, cut too short, foreign, of another version or of another model."""
+    """A packet that cannot be decoded: damaged, cut too short, foreign, of another version or model."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,9 @@ def inspect(data: bytes) -> BitstreamInfo:
         (height, width), size = GEOMETRIES[code - 1], 3
     else:
         if len(data) < 6:
-            raise BitstreamError(f"packet of {len(data)} bytes is too short for a header with an explicit size")
+            raise BitstreamError(
+                f"packet of {len(data)} bytes is too short for a header with an explicit size"
+            )
         packed, size = int.from_bytes(data[3:6], "big"), 6
         height, width = (packed >> 12) + 1, (packed & 0xFFF) + 1
         if height < MIN_HEIGHT or width < MIN_WIDTH:

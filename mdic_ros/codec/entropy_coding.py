@@ -1,11 +1,12 @@
 """Token indices <-> payload bytes: range coding driven by the exact frequencies of the prior.
 
-The scales follow each other in one range-coded stream, coarse to fine; behind each scale stands a check symbol (8 bits
-behind the first, 2 behind each further one) that depends on the header, the bundle and all tokens so far. After each
-scale the shortest byte string is cut that decodes to what was coded so far *whatever follows it*: the payload of that
-rate point. So a longer payload can be cut anywhere, and what is whole is found without any lengths or markers: the
-bytes are decoded twice, as if followed by zero bits and as if followed by one bits. Range coding preserves order, so
-whatever both decodings agree on is certain, and where they part the stream ends. Specified in docs/bitstream.md.
+The scales follow each other in one range-coded stream, coarse to fine; behind each scale stands a check
+symbol (8 bits behind the first, 2 behind each further one) that depends on the header, the bundle and all
+tokens so far. After each scale the shortest byte string is cut that decodes to what was coded so far
+*whatever follows it*: the payload of that rate point. So a longer payload can be cut anywhere, and what is
+whole is found without any lengths or markers: the bytes are decoded twice, as if followed by zero bits and as
+if followed by one bits. Range coding preserves order, so whatever both decodings agree on is certain, and
+where they part the stream ends. Specified in docs/bitstream.md.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import constriction
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import LongTensor, Tensor
+from torch import Tensor
 
 from mdic_ros.codec.bitstream import MAX_SCALES, BitstreamError
 from mdic_ros.models.entropy_model import EntropyModel, ExactPrior
@@ -57,11 +58,12 @@ class EntropyCoder:
         checks = CHECK_BITS_FIRST + CHECK_BITS_NEXT * (scales - 1)
         return math.ceil((tokens * _MAX_BITS_PER_SYMBOL + checks) / 8) + 1
 
-    def encode(self, indices: Sequence[LongTensor], header: bytes) -> list[bytes]:
+    def encode(self, indices: Sequence[Tensor], header: bytes) -> list[bytes]:
         """Codes all scales in one pass of the prior.
 
         Args:
-            indices: token grids (h_k, w_k) int64 in 0 .. codebook_size - 1, coarse to fine; may stop at any scale.
+            indices: token grids (h_k, w_k) int64 in 0 .. codebook_size - 1, coarse to fine; may stop at any
+                scale.
             header: the container's header; its rate point (low half of the first byte) may be any.
         Returns:
             one payload per rate point, coarse to fine. The finest has all scales.
@@ -73,10 +75,12 @@ class EntropyCoder:
         on_device = [tokens[None].to(self.prior.device) for tokens in indices]
         coder, check, payloads = _RangeEncoder(), self._check(header), []
         # The frequencies come lazily, scale by scale, so that only one scale's are held.
-        for number, groups in enumerate(self._exact.frequencies(on_device)):  # type: ignore[arg-type]
+        for number, groups in enumerate(self._exact.frequencies(on_device)):
             tokens = on_device[number].flatten().cpu()
             if int(tokens.min()) < 0 or int(tokens.max()) >= self.prior.config.codebook_size:
-                raise ValueError(f"scale {number} has a token outside 0..{self.prior.config.codebook_size - 1}")
+                raise ValueError(
+                    f"scale {number} has a token outside 0..{self.prior.config.codebook_size - 1}"
+                )
             for frequencies, positions in groups:
                 symbols = tokens[positions.cpu()].numpy().astype(np.int32)
                 coder.encode(symbols, _Family, _table(frequencies[0]))
@@ -85,7 +89,7 @@ class EntropyCoder:
             payloads.append(_shortest(coder))
         return payloads
 
-    def decode(self, payload: bytes, grid: tuple[int, int], max_scales: int, header: bytes) -> list[LongTensor]:
+    def decode(self, payload: bytes, grid: tuple[int, int], max_scales: int, header: bytes) -> list[Tensor]:
         """Decodes as many scales as the payload has whole.
 
         Args:
@@ -94,7 +98,8 @@ class EntropyCoder:
             max_scales: scales that were sent: the header's rate point + 1.
             header: the container's header.
         Returns:
-            token grids (h_k, w_k) int64 on the prior's device, coarse to fine; at least one, at most `max_scales`.
+            token grids (h_k, w_k) int64 on the prior's device, coarse to fine; at least one, at most
+            `max_scales`.
         Raises:
             BitstreamError: damaged, of another bundle, too long, or not even the first scale is whole.
         """
@@ -104,7 +109,7 @@ class EntropyCoder:
             raise BitstreamError(f"payload of {len(payload)} bytes is longer than any of this size can be")
         low, high = _decoder(payload, 0x00), _decoder(payload, 0xFF)
         coder, check = _RangeEncoder(), self._check(header)
-        whole: list[LongTensor] = []
+        whole: list[Tensor] = []
         for number, scale in zip(range(max_scales), self._exact.decoding(*grid), strict=False):
             for frequencies in scale:
                 table = _table(frequencies)
@@ -120,15 +125,17 @@ class EntropyCoder:
             if int(found[0]) != expected:
                 raise BitstreamError(f"damaged packet: check of scale {number} fails")
             coder.encode(expected, model)
-            whole.append(scale.tokens[0])  # type: ignore[arg-type]
+            whole.append(scale.tokens[0])
         if _shortest(coder) != payload:
             raise BitstreamError("damaged packet: the payload does not end where its tokens do")
         return whole
 
     @staticmethod
-    def _cut(whole: list[LongTensor], size: int) -> list[LongTensor]:
+    def _cut(whole: list[Tensor], size: int) -> list[Tensor]:
         if not whole:
-            raise BitstreamError(f"packet cut too short: {size} bytes of payload do not hold the coarsest scale")
+            raise BitstreamError(
+                f"packet cut too short: {size} bytes of payload do not hold the coarsest scale"
+            )
         return whole
 
     def _check(self, header: bytes) -> hashlib._Hash:
@@ -149,11 +156,12 @@ def _table(frequencies: Tensor) -> npt.NDArray[np.float64]:
 
 
 def _shortest(coder: constriction.stream.queue.RangeEncoder) -> bytes:
-    """Shortest bytes that decode to what was encoded so far whatever bytes follow; of those, the smallest number."""
+    """Shortest bytes that decode to what was encoded so far whatever bytes follow, of these the smallest."""
     words, (lower, width) = coder.pos()
     bits = 32 * words + 64
-    # The coder stands for the interval [low, low + width) / 2^bits. Its 64-bit `lower` has lost what was shifted out,
-    # and held-back words may yet carry. But sealing writes the words of low + 2^32 - 1, less its last 32 bits.
+    # The coder stands for the interval [low, low + width) / 2^bits. Its 64-bit `lower` has lost what was
+    # shifted out, and held-back words may yet carry. But sealing writes the words of low + 2^32 - 1, less its
+    # last 32 bits.
     sealed = coder.get_compressed()[: words + 1]
     point = int.from_bytes(sealed.astype(">u4").tobytes(), "big") << 32
     low = point - (-lower & 0xFFFFFFFF)
@@ -167,8 +175,8 @@ def _shortest(coder: constriction.stream.queue.RangeEncoder) -> bytes:
 
 
 def _decoder(payload: bytes, padding: int) -> constriction.stream.queue.RangeDecoder:
-    # As long as both paddings decode to the same, the coder has shifted out no more words than the payload has, and
-    # looks at two words more. So four words of padding are as good as endless padding.
+    # As long as both paddings decode to the same, the coder has shifted out no more words than the payload
+    # has, and looks at two words more. So four words of padding are as good as endless padding.
     padded = payload + bytes([padding]) * (-len(payload) % 4 + 16)
     return _RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
 
@@ -179,7 +187,7 @@ def _agreed(
     model: constriction.stream.model.Model,
     parameters: npt.NDArray[np.float64] | int,
 ) -> npt.NDArray[np.int32] | None:
-    """The next symbols if both decoders find the same, else None: they are not determined by the bytes there are."""
+    """The next symbols if both decoders find the same; else None, as the bytes there are leave them open."""
     try:
         first, second = low.decode(model, parameters), high.decode(model, parameters)
     except AssertionError:  # constriction: no symbol stands for these bits, which no encoder writes

@@ -1,46 +1,52 @@
 """The prior over the token grids, and its evaluation that is the same on every machine.
 
-A transformer prior over the indices (paper: dimension 128, 4 heads, 4 blocks) drives the range coder. Three things
-are ours. *Scales*: the grids are coded coarse to fine, each with all coarser grids as context. *Schedule*: inside a
-grid the tokens are coded in groups by their place in a 2x2 pattern, a whole group in one pass of the network (a fixed
-unmasking order, as in M2T, arXiv 2304.07313). *Exactness*: encoder and decoder must compute the same frequencies to
-the last bit, on any device and with any number of threads, so the network runs in fixed-point numbers there.
+A transformer prior over the indices (paper: dimension 128, 4 heads, 4 blocks) drives the range coder. Three
+things are ours. *Scales*: the grids are coded coarse to fine, each with all coarser grids as context.
+*Schedule*: inside a grid the tokens are coded in groups by their place in a 2x2 pattern, a whole group in one
+pass of the network (a fixed unmasking order, as in M2T, arXiv 2304.07313). *Exactness*: encoder and decoder
+must compute the same frequencies to the last bit, on any device and with any number of threads, so the
+network runs in fixed-point numbers there.
 
 One forward pass is written once, over a small set of operations with two implementations:
 
 * `_Float`: plain PyTorch, differentiable, friendly to autocast. For training.
 * `_Exact`: integers carried in float64. For coding. Why this is exact is said at that class.
 
-Groups are causal: a token of group g is predicted from the tokens of groups before g, so that all groups of all
-scales can be evaluated in one pass where the tokens are known (training, encoder), and with a cache of keys and
-values where they are not yet (decoder). Each position occurs up to twice in the sequence: as a *query* (its token
-unknown; predicts it) and as a *known* token (seen by later groups).
+Groups are causal: a token of group g is predicted from the tokens of groups before g, so that all groups of
+    all scales can be evaluated in one pass where the tokens are known (training, encoder), and with a cache
+    of keys and values where they are not yet (decoder). Each position occurs up to twice in the sequence: as
+    a *query* (its token unknown; predicts it) and as a *known* token (seen by later groups).
 """
 
 from __future__ import annotations
 
+import contextlib
 import decimal
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from torch import LongTensor, Tensor, nn
+from torch import Tensor, nn
 
 # Position in the whole grid, as a fraction, in this many bins: grids of any size share the embeddings.
 ROW_BINS, COLUMN_BINS = 16, 32
-# exp(-d / EXP_STEPS) for d = 0 .. EXP_ENTRIES - 1, times EXP_ONE, rounded: the only exponentials in exact mode.
+# exp(-d / EXP_STEPS) for d = 0 .. EXP_ENTRIES - 1, times EXP_ONE, rounded: the only exponentials in exact
+# mode.
 EXP_STEPS, EXP_ENTRIES, EXP_ONE = 256, 4096, 2**24
 NORM_EPS = 2.0**-12
+ROWS_AT_ONCE = 2**14  # scales of large images are evaluated one after the other, to bound memory
 
 
 @functools.lru_cache(maxsize=1)
 def _exp_table() -> tuple[int, ...]:
-    # Decimal.exp is correctly rounded by its specification: the same table on every machine, unlike libm's exp.
+    # Decimal.exp is correctly rounded by its specification: the same table on every machine, unlike libm's
+    # exp.
     with decimal.localcontext() as context:
         context.prec = 40
         step = decimal.Decimal(1) / EXP_STEPS
@@ -50,13 +56,15 @@ def _exp_table() -> tuple[int, ...]:
         )
 
 
-# ------------------------------------------------------------------------------------------------ coding schedule
+# ------------------------------------------------------------------------------------------------ coding
+# schedule
 @dataclass(frozen=True, eq=False)
 class _Step:
     """One pass: the tokens of group g - 1 enter as known tokens, those of group g are predicted.
 
-    Windows are padded to equal length with slots that nothing attends to. nW: windows, L: slots of a group in a
-    window, R = L_{g-1} + L_g: rows of the pass, C: key columns (known tokens so far, then the rows of the pass).
+    Windows are padded to equal length with slots that nothing attends to. nW: windows, L: slots of a group in
+    a window, R = L_{g-1} + L_g: rows of the pass, C: key columns (known tokens so far, then the rows of the
+    pass).
     """
 
     grid: tuple[int, int]
@@ -69,8 +77,9 @@ class _Step:
 
 
 def _windows(size: int, limit: int) -> list[range]:
-    """Cuts `size` into the fewest windows of at most `limit`, as equal as can be."""
-    width = math.ceil(size / math.ceil(size / limit))
+    """Cuts `size` into the fewest windows of at most `limit` (even), as equal as even widths allow."""
+    width = -(-size // -(-size // limit))
+    width += width % 2  # so that the 2x2 pattern lies alike in all windows
     return [range(start, min(start + width, size)) for start in range(0, size, width)]
 
 
@@ -83,11 +92,15 @@ def _group(y: int, x: int, groups: int) -> int:
 
 
 @functools.lru_cache(maxsize=64)
-def _schedule(h: int, w: int, groups: int, window: tuple[int, int], device: torch.device) -> tuple[_Step, ...]:
-    """The passes that code a grid of h x w tokens. Groups that have no position in so small a grid are left out."""
+@torch.inference_mode(False)  # cached: must not become inference tensors, which training cannot use
+def _schedule(
+    h: int, w: int, groups: int, window: tuple[int, int], device: torch.device
+) -> tuple[_Step, ...]:
+    """The passes that code a grid of h x w tokens, less groups that so small a grid has no position for."""
     tiles = [(rows, columns) for rows in _windows(h, window[0]) for columns in _windows(w, window[1])]
     members = [
-        [[(y, x) for y in ys for x in xs if _group(y, x, groups) == g] for ys, xs in tiles] for g in range(groups)
+        [[(y, x) for y in ys for x in xs if _group(y, x, groups) == g] for ys, xs in tiles]
+        for g in range(groups)
     ]
     members = [windows for windows in members if any(windows)]
     padded = []  # per group: (nW, L, 3) of y, x, valid
@@ -128,6 +141,7 @@ def _schedule(h: int, w: int, groups: int, window: tuple[int, int], device: torc
 
 
 @functools.lru_cache(maxsize=256)
+@torch.inference_mode(False)  # cached: must not become inference tensors, which training cannot use
 def _nearest(fine: tuple[int, int], coarse: tuple[int, int], device: torch.device) -> Tensor:
     """(h * w,) position in the coarse grid under the middle of each position of the fine grid."""
     rows, columns = (
@@ -138,6 +152,7 @@ def _nearest(fine: tuple[int, int], coarse: tuple[int, int], device: torch.devic
 
 
 @functools.lru_cache(maxsize=64)
+@torch.inference_mode(False)  # cached: must not become inference tensors, which training cannot use
 def _places(h: int, w: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """(h * w,) each: row bin, column bin, place in the 2x2 pattern."""
     y, x = torch.arange(h)[:, None], torch.arange(w)[None, :]
@@ -146,7 +161,8 @@ def _places(h: int, w: int, device: torch.device) -> tuple[Tensor, Tensor, Tenso
     return rows.flatten().to(device), columns.flatten().to(device), (y % 2 * 2 + x % 2).flatten().to(device)
 
 
-# ------------------------------------------------------------------------------------------------ two numerics
+# ------------------------------------------------------------------------------------------------ two
+# numerics
 class _Float:
     """Floating point, for training: differentiable, dtype and autocast as the caller has them."""
 
@@ -188,26 +204,29 @@ def _bias(table: Tensor, step: _Step) -> Tensor:
 
 
 class InexactWeightsError(ValueError):
-    """The weights cannot be evaluated exactly: wrong dtype, not finite, or too large for the proven bounds."""
+    """The weights cannot be evaluated exactly: not float32, not finite, or too large for the proven bounds."""
 
 
 class _Exact:
     """Fixed-point numbers carried in float64: every operation gives one defined result, whoever computes it.
 
-    An activation is an integer in units of 2^-12, a weight a multiple of 2^-16, both held in float64. All terms of a
-    matrix product are then multiples of 2^-16, and so is every partial sum in whatever order it is formed; as long as
-    no sum exceeds 2^53 units of 2^-16 (2^37), float64 represents each of them, so no rounding ever happens inside a
-    product: neither summation order, blocking, thread count, fused multiply-add nor the device matters. What does
-    round is elementwise and defined by IEEE 754: `round` (ties to even), one division of two exact integers, and a
-    square root that is corrected to the integer root with exact comparisons. Division is always by a tensor or a
-    power of two (CUDA kernels turn division by another constant into multiplication by its reciprocal).
+    An activation is an integer in units of 2^-12, a weight a multiple of 2^-16, both held in float64. All
+    terms of a matrix product are then multiples of 2^-16, and so is every partial sum in whatever order it is
+    formed; as long as no sum exceeds 2^53 units of 2^-16 (2^37), float64 represents each of them, so no
+    rounding ever happens inside a
+    product: neither summation order, blocking, thread count, fused multiply-add nor the device matters. What
+        does
+    round is elementwise and defined by IEEE 754: `round` (ties to even), one division of two exact integers,
+        and a square root that is corrected to the integer root with exact comparisons. Division is always by
+        a tensor or a power of two (CUDA kernels turn division by another constant into multiplication by its
+        reciprocal).
 
-    Bounds (units of 2^-12 unless said): the residual stream is clamped to 2^22, so its sum of squares is at most
-    dim * 2^44 < 2^53 for dim < 512. A normalised vector is at most NORM_MAX = 2 * 2^12 * sqrt(dim). Queries, keys and
-    values are clamped to 2^18: q.k <= head_dim * 2^36; exponentials are at most 2^24, so their sum against the
-    values is at most columns * 2^42 < 2^53 for up to 2048 columns. The MLP's hidden layer is clamped to 2^20. For
-    each linear layer, (largest row sum of |weight|) * (bound of its input) + |bias| < 2^37 is checked here for the
-    actual weights; weights that break it are refused.
+    Bounds (units of 2^-12 unless said): the residual stream is clamped to 2^22, so its sum of squares is at
+    most dim * 2^44 < 2^53 for dim < 512. A normalised vector is at most NORM_MAX = 2 * 2^12 * sqrt(dim).
+    Queries, keys and values are clamped to 2^18: q.k <= head_dim * 2^36; exponentials are at most 2^24, so
+    their sum against the values is at most columns * 2^42 < 2^53 for up to 2048 columns. The MLP's hidden
+    layer is clamped to 2^20. For each linear layer, (largest row sum of |weight|) * (bound of its input) +
+    |bias| < 2^37 is checked here for the actual weights; weights that break it are refused.
     """
 
     ONE = 2.0**12
@@ -216,7 +235,9 @@ class _Exact:
     QKV_MAX = 2.0**18
     HIDDEN_MAX = 2.0**20
     SUM_MAX = 2.0**37  # 2^53 units of 2^-16
-    NEVER = -(2.0**45)  # score of a masked column: farther below any real score than the exponential table reaches
+    NEVER = -(
+        2.0**45
+    )  # score of a masked column: farther below any real score than the exponential table reaches
 
     def __init__(self, model: EntropyModel):
         self.dim: int = model.config.dim
@@ -281,7 +302,9 @@ class _Exact:
     def norm(self, x: Tensor) -> Tensor:
         x = x.clamp(-self.STREAM_MAX, self.STREAM_MAX)
         total = x.square().sum(-1, keepdim=True) + self.norm_eps
-        root = total.sqrt().floor_()  # right to one unit whatever the rounding of sqrt; made exact by comparison
+        root = (
+            total.sqrt().floor_()
+        )  # right to one unit whatever the rounding of sqrt; made exact by comparison
         root -= (root * root > total).to(torch.float64)
         root += ((root + 1) * (root + 1) <= total).to(torch.float64)
         return (x * self.norm_one).div_(root).round_()
@@ -299,19 +322,20 @@ class _Exact:
         return (weights @ v).div_(weights.sum(-1, keepdim=True)).round_()
 
     def exponential(self, scores: Tensor, last: int) -> Tensor:
-        """exp(score - largest score) as integers of at most 2^24; differences beyond entry `last` count as it."""
+        """exp(score - largest score) as integers of at most 2^24; no smaller than entry `last` of the table."""
         distance = (scores.amax(-1, keepdim=True) - scores).clamp_(max=last)
         return torch.take(self.exp, distance.long())
 
     def _masked_bias(self, bias: nn.Parameter, step: _Step) -> Tensor:
-        key = (id(bias), id(step))
-        found = self._biases.get(key)
-        if found is None:
+        found = self._biases.get((id(bias), id(step)))
+        if found is not None:
+            return found[1]
+        dense = _bias(self.table(bias), step).masked_fill(~step.allowed[:, None], self.NEVER).contiguous()
+        if dense.numel() < 2**18:  # large images: made anew each time rather than gigabytes kept
             if len(self._biases) >= 512:
                 self._biases.clear()
-            dense = _bias(self.table(bias), step).masked_fill(~step.allowed[:, None], self.NEVER)
-            found = self._biases[key] = (step, dense.contiguous())  # the step is kept so that its id stays its own
-        return found[1]
+            self._biases[id(bias), id(step)] = (step, dense)  # the step is kept so that its id stays its own
+        return dense
 
 
 # ------------------------------------------------------------------------------------------------ the network
@@ -338,18 +362,38 @@ def _parameter(*shape: int, std: float) -> nn.Parameter:
     return nn.Parameter(torch.randn(*shape, dtype=torch.float32) * std)
 
 
+def _modules(items: Iterable[nn.Module]) -> Any:
+    return nn.ModuleList(items)  # typed by the annotations of the attributes it is assigned to
+
+
+def _parameters(items: Iterable[nn.Parameter]) -> Any:
+    return nn.ParameterList(items)
+
+
 class EntropyModel(ModelMixin, ConfigMixin):
-    """Transformer prior over multi-scale token indices (paper: "entropy model", dimension 128, 4 heads, 4 blocks).
+    """Transformer prior over multi-scale token indices (paper: "entropy model", dimension 128, 4 heads, 4
+    blocks).
 
     Args:
         codebook_size: number of codes of every grid; indices are 0 .. codebook_size - 1.
-        grids: one entry per scale, coarse to fine: the side of the token grid as a fraction of the feature grid.
+        grids: one entry per scale, coarse to fine: the side of the token grid as a fraction of the feature
+            grid.
         groups: coding passes per scale: 1 (all at once), 2 (checkerboard) or 4 (places of a 2x2 pattern).
-        dim: width. num_heads: attention heads. num_layers: blocks. mlp_ratio: hidden width of the MLP over `dim`.
-        window: rows and columns of the largest attention window, in tokens; larger grids are cut into windows.
+        dim: width. num_heads: attention heads. num_layers: blocks. mlp_ratio: hidden width of the MLP over
+            `dim`.
+        window: rows and columns of the largest attention window, in tokens; larger grids are cut into
+            windows.
         token_dim: width of the token embedding that known tokens and finer scales see.
         dropout: on embeddings and branches, in training mode only.
     """
+
+    embed: Sequence[nn.Parameter]
+    context: Sequence[nn.Linear]
+    known: Sequence[nn.Linear]
+    place: Sequence[nn.Parameter]
+    blocks: Sequence[_Block]
+    head: Sequence[nn.Linear]
+    exp_table: Tensor
 
     @register_to_config
     def __init__(
@@ -370,21 +414,21 @@ class EntropyModel(ModelMixin, ConfigMixin):
             raise ValueError("grids and groups need one entry per scale; groups are 1, 2 or 4")
         if dim % num_heads:
             raise ValueError("dim must be a multiple of num_heads")
+        if len(window) != 2 or any(side < 2 or side % 2 for side in window):
+            raise ValueError("window needs two even sides")
         self.window = (int(window[0]), int(window[1]))
-        scales = len(grids)
-        self.embed = nn.ParameterList(_parameter(codebook_size, token_dim, std=1.0) for _ in grids)
-        self.context = nn.ModuleList(_linear(9 * token_dim, dim, gain=0.5) for _ in grids[:-1])
-        self.known = nn.ModuleList(_linear(token_dim, dim) for _ in grids)
-        self.mask = _parameter(scales, dim, std=0.5)
-        self.scale = _parameter(scales, dim, std=0.5)
+        scales = range(len(grids))
+        self.embed = _parameters(_parameter(codebook_size, token_dim, std=1.0) for _ in scales)
+        self.context = _modules(_linear(9 * token_dim, dim, gain=0.5) for _ in scales[:-1])
+        self.known = _modules(_linear(token_dim, dim) for _ in scales)
+        self.mask = _parameter(len(grids), dim, std=0.5)
+        self.scale = _parameter(len(grids), dim, std=0.5)
         self.row = _parameter(ROW_BINS, dim, std=0.2)
         self.column = _parameter(COLUMN_BINS, dim, std=0.2)
-        self.place = nn.ParameterList(_parameter(4, dim, std=0.2) for _ in grids)
-        self.blocks = nn.ModuleList(
-            _Block(dim, num_heads, mlp_ratio, self.window, num_layers) for _ in range(num_layers)
-        )
-        self.head = nn.ModuleList(_linear(dim, codebook_size, gain=0.1) for _ in grids)
-        self.exp_table: Tensor
+        self.place = _parameters(_parameter(4, dim, std=0.2) for _ in scales)
+        layers = range(num_layers)
+        self.blocks = _modules(_Block(dim, num_heads, mlp_ratio, self.window, num_layers) for _ in layers)
+        self.head = _modules(_linear(dim, codebook_size, gain=0.1) for _ in scales)
         self.register_buffer("exp_table", torch.tensor(_exp_table(), dtype=torch.int32))
 
     @property
@@ -400,18 +444,18 @@ class EntropyModel(ModelMixin, ConfigMixin):
     def grid_shapes(self, h: int, w: int) -> list[tuple[int, int]]:
         """Token grids (h_k, w_k), coarse to fine, of a feature grid h x w."""
         # The small term keeps 3/4 of 8 at 6 for fractions that have no exact float.
-        return [
-            (max(1, math.ceil(h * f - 1e-6)), max(1, math.ceil(w * f - 1e-6))) for f in self.config.grids
-        ]
+        return [(max(1, math.ceil(h * f - 1e-6)), max(1, math.ceil(w * f - 1e-6))) for f in self.config.grids]
 
     def schedule(self, scale: int, grid: tuple[int, int]) -> tuple[_Step, ...]:
         return _schedule(*grid, self.config.groups[scale], self.window, self.mask.device)
 
-    def log_probs(self, indices: Sequence[LongTensor]) -> list[Tensor]:
-        """Natural-log probabilities of every code at every position, under the coding schedule, differentiable.
+    def log_probs(self, indices: Sequence[Tensor]) -> list[Tensor]:
+        """Natural-log probabilities of every code at every position, under the coding schedule,
+        differentiable.
 
         Args:
-            indices: per scale (B, h_k, w_k) int64 in 0 .. codebook_size - 1; the first scales only is allowed.
+            indices: per scale (B, h_k, w_k) int64 in 0 .. codebook_size - 1; the first scales only is
+                allowed.
         Returns:
             per scale (B, h_k, w_k, codebook_size) float32.
         """
@@ -423,8 +467,8 @@ class EntropyModel(ModelMixin, ConfigMixin):
             result.append(F.log_softmax(dense.float(), -1).unflatten(1, tokens.shape[1:]))
         return result
 
-    def cross_entropy(self, indices: Sequence[LongTensor]) -> Tensor:
-        """(B, S) bits that each scale of each image costs, in floating point, differentiable. Args as `log_probs`."""
+    def cross_entropy(self, indices: Sequence[Tensor]) -> Tensor:
+        """(B, S) bits of each scale of each image, in floating point, differentiable. Args as `log_probs`."""
         ops = _Float(self)
         bits = []
         for logits, steps, tokens in self._all_steps(ops, indices):
@@ -434,12 +478,12 @@ class EntropyModel(ModelMixin, ConfigMixin):
             bits.append(nats.view(target.shape).sum(1) / math.log(2))
         return torch.stack(bits, 1)
 
-    def loss(self, indices: Sequence[LongTensor]) -> Tensor:
+    def loss(self, indices: Sequence[Tensor]) -> Tensor:
         """Scalar: mean over the batch of the bits per image, all scales together. Args as `log_probs`."""
         return self.cross_entropy(indices).sum(1).mean()
 
-    def bits(self, indices: Sequence[LongTensor]) -> Tensor:
-        """(B, S) float64 bits of every scale by the exact frequencies the range coder is driven with. No gradient."""
+    def bits(self, indices: Sequence[Tensor]) -> Tensor:
+        """(B, S) float64 bits by the exact frequencies that drive the range coder. No gradient."""
         prior = ExactPrior(self)
         total = []
         for tokens, groups in zip(indices, prior.frequencies(indices), strict=True):
@@ -450,31 +494,34 @@ class EntropyModel(ModelMixin, ConfigMixin):
             total.append(scale)
         return torch.stack(total, 1)
 
-    def forward(self, indices: Sequence[LongTensor]) -> Tensor:
+    def forward(self, indices: Sequence[Tensor]) -> Tensor:
         """Same as `cross_entropy`."""
         return self.cross_entropy(indices)
 
     # -------------------------------------------------------------------------- one forward, either numerics
     def _all_steps(
-        self, ops: _Float | _Exact, indices: Sequence[LongTensor]
-    ) -> Iterator[tuple[list[Tensor], tuple[_Step, ...], LongTensor]]:
-        """Every pass of every scale at once, all tokens being known: (logits per pass (B, n, K), passes, tokens)."""
+        self, ops: _Float | _Exact, indices: Sequence[Tensor]
+    ) -> Iterator[tuple[list[Tensor], tuple[_Step, ...], Tensor]]:
+        """Every pass of every scale, all tokens known: (logits per pass (B, n, K), passes, tokens)."""
         contexts: list[tuple[tuple[int, int], Tensor]] = []
-        rows, plan = [], []
+        waiting: list[tuple[int, tuple[_Step, ...], Tensor]] = []
+        rows: list[Tensor] = []
         for k, tokens in enumerate(indices):
             steps = self.schedule(k, (tokens.shape[1], tokens.shape[2]))
             base = self._base(ops, k, contexts, steps[0].grid)
-            for step in steps:
-                rows.append(self._rows(ops, k, step, base, tokens.flatten(1)))
-                plan.append((k, step))
-            if k + 1 < len(indices):
+            rows += [self._rows(ops, k, step, base, tokens.flatten(1)) for step in steps]
+            waiting.append((k, steps, tokens))
+            last = k + 1 == len(indices)
+            if not last:
                 contexts.append((steps[0].grid, self._context(ops, k, tokens)))
-        queries = iter(self._trunk(ops, rows, plan, {}))
-        for k, tokens in enumerate(indices):
-            steps = self.schedule(k, (tokens.shape[1], tokens.shape[2]))
-            yield [self._logits(ops, k, next(queries), step) for step in steps], steps, tokens
+            if last or sum(part.shape[:3].numel() for part in rows) >= ROWS_AT_ONCE:
+                plan = [(number, step) for number, passes, _ in waiting for step in passes]
+                queries = iter(self._trunk(ops, rows, plan, {}))
+                for number, passes, grid in waiting:
+                    yield [self._logits(ops, number, next(queries), step) for step in passes], passes, grid
+                waiting, rows = [], []
 
-    def _context(self, ops: _Float | _Exact, k: int, tokens: LongTensor) -> Tensor:
+    def _context(self, ops: _Float | _Exact, k: int, tokens: Tensor) -> Tensor:
         """What scale k tells the finer ones: (B, h * w, dim) from each token and its eight neighbours."""
         h, w = tokens.shape[1:]
         padded = F.pad(ops.table(self.embed[k])[tokens], (0, 0, 1, 1, 1, 1))
@@ -496,10 +543,8 @@ class EntropyModel(ModelMixin, ConfigMixin):
             base = base + context[:, _nearest(grid, coarse, self.mask.device)]
         return base
 
-    def _rows(
-        self, ops: _Float | _Exact, k: int, step: _Step, base: Tensor, tokens: Tensor
-    ) -> Tensor:
-        """(B, nW, R, dim) input of one pass; tokens (B, h * w) need to be right at the known positions only."""
+    def _rows(self, ops: _Float | _Exact, k: int, step: _Step, base: Tensor, tokens: Tensor) -> Tensor:
+        """(B, nW, R, dim) input of one pass. Of tokens (B, h * w) only the known ones need be right."""
         base = base.expand(tokens.shape[0], -1, -1)
         rows = base[:, step.query] + ops.table(self.mask)[k]
         if step.known is not None:
@@ -514,9 +559,11 @@ class EntropyModel(ModelMixin, ConfigMixin):
         plan: Sequence[tuple[int, _Step]],
         cache: dict[tuple[int, int], tuple[Tensor, Tensor]],
     ) -> list[Tensor]:
-        """All blocks over the rows of some passes, (B, nW, R, dim) each -> their queries, (B, nW, L, dim) each.
+        """All blocks over the rows of some passes, (B, nW, R, dim) each -> their queries, (B, nW, L, dim)
+        each.
 
-        `cache` holds keys and values of the known tokens so far, by (block, scale), and is brought up to date.
+        `cache` holds keys and values of the known tokens so far, by (block, scale), and is brought up to
+        date.
         """
         shapes = [part.shape for part in rows]
         counts = [s[0] * s[1] * s[2] for s in shapes]
@@ -546,8 +593,16 @@ class EntropyModel(ModelMixin, ConfigMixin):
         return ops.linear(ops.norm(queries.flatten(1, 2)[:, step.slots]), self.head[k])
 
 
+@contextlib.contextmanager
+def _plain(device: torch.device) -> Iterator[None]:
+    """No autograd, no autocast: nothing of the caller's settings reaches the exact evaluation."""
+    with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        yield
+
+
 class ExactPrior:
-    """The model's exact evaluation: integer frequencies, bit-identical on every device and under every setting.
+    """The model's exact evaluation: integer frequencies, bit-identical on every device and under every
+    setting.
 
     Keeps its own float64 copy of the weights, taken when it is made, on the model's device.
 
@@ -564,25 +619,32 @@ class ExactPrior:
         scaled = logits * (EXP_STEPS / _Exact.ONE)
         return self._ops.exponential(scaled, EXP_ENTRIES - 1)
 
-    def frequencies(self, indices: Sequence[LongTensor]) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    def frequencies(self, indices: Sequence[Tensor]) -> Iterator[list[tuple[Tensor, Tensor]]]:
         """All frequencies of known tokens. Args as `EntropyModel.log_probs`.
 
         Yields:
             per scale, the coding passes: frequencies (B, n, K) float64 integers of 1 .. 2^24, and the raster
             positions (n,) of the tokens they are for, in coding order.
         """
-        with torch.no_grad(), torch.autocast(self._ops.device.type, enabled=False):
-            scales = self.model._all_steps(self._ops, indices)
-            for logits, steps, _ in scales:
-                yield [(self._frequencies(x), step.positions) for x, step in zip(logits, steps, strict=True)]
+        scales = self.model._all_steps(self._ops, indices)
+        while True:
+            with _plain(self._ops.device):  # left before each yield: it would hold for the caller too
+                found = next(scales, None)
+                if found is None:
+                    return
+                logits, steps, _ = found
+                groups = [
+                    (self._frequencies(x), step.positions) for x, step in zip(logits, steps, strict=True)
+                ]
+            yield groups
 
     def decoding(self, h: int, w: int) -> Iterator[Decoding]:
-        """One `Decoding` per scale of a feature grid h x w; each must be finished before the next is taken."""
+        """One `Decoding` per scale of a feature grid h x w; finish each before you take the next."""
         contexts: list[tuple[tuple[int, int], Tensor]] = []
         for k, grid in enumerate(self.model.grid_shapes(h, w)):
             scale = Decoding(self, k, grid, contexts)
             yield scale
-            with torch.no_grad(), torch.autocast(self._ops.device.type, enabled=False):
+            with _plain(self._ops.device):
                 if k + 1 < self.model.scales:
                     contexts.append((grid, self.model._context(self._ops, k, scale.tokens)))
 
@@ -590,14 +652,18 @@ class ExactPrior:
 class Decoding:
     """One scale while it is being decoded: iterate, and for each pass give `put` the symbols.
 
-        for scale in prior.decoding(h, w):
-            for frequencies in scale:          # (n, K) float64 integers, coding order
-                scale.put(symbols)             # (n,) int64
-            grid = scale.tokens[0]             # (h_k, w_k)
+    for scale in prior.decoding(h, w):
+        for frequencies in scale:          # (n, K) float64 integers, coding order
+            scale.put(symbols)             # (n,) int64
+        grid = scale.tokens[0]             # (h_k, w_k)
     """
 
     def __init__(
-        self, prior: ExactPrior, scale: int, grid: tuple[int, int], contexts: list[tuple[tuple[int, int], Tensor]]
+        self,
+        prior: ExactPrior,
+        scale: int,
+        grid: tuple[int, int],
+        contexts: list[tuple[tuple[int, int], Tensor]],
     ):
         self.prior, self.scale, self.contexts = prior, scale, contexts
         self.steps = prior.model.schedule(scale, grid)
@@ -608,8 +674,9 @@ class Decoding:
         model, ops = self.prior.model, self.prior._ops
         cache: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         base: Tensor | None = None
-        for self._at, step in enumerate(self.steps):
-            with torch.no_grad(), torch.autocast(ops.device.type, enabled=False):
+        for number, step in enumerate(self.steps):
+            self._at = number
+            with _plain(ops.device):
                 if base is None:
                     base = model._base(ops, self.scale, self.contexts, step.grid)
                 rows = model._rows(ops, self.scale, step, base, self.tokens.flatten(1))
