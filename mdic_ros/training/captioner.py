@@ -1,0 +1,290 @@
+"""The captioner's stage: a small BLIP learns to describe street images, trained on its own.
+
+Both views are shown with the sentence of the left one. Mirrored images swap "left" and "right" in the
+sentence; crops run from the whole image to the field of view of the MDIC protocol, since a decoder may be
+given either.
+
+    python -m mdic_ros.training.captioner --config config/train/captioner.yaml --data DATA --out RUN
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from PIL import Image
+from torch import Tensor
+from transformers import AutoTokenizer, BlipConfig, BlipForConditionalGeneration, PreTrainedTokenizerBase
+
+from mdic_ros.models.captioner import Captioner
+from mdic_ros.models.text import IGNORE, find_nouns
+from mdic_ros.training.data import Pair, load_pairs, mirrored_caption
+from mdic_ros.training.loop import LoopConfig, run
+from mdic_ros.training.tokenizer import build_tokenizer, read_captions, sentences
+
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+"""Of the images CLIP and BLIP were trained on, so that BLIP checkpoints and this one are fed alike."""
+
+
+@dataclass
+class CaptionerConfig:
+    """Stage options, under ``captioner:`` in the YAML."""
+
+    hidden_size: int = 160
+    heads: int = 4
+    vision_layers: int = 4
+    text_layers: int = 2
+    patch_size: int = 16
+    dropout: float = 0.1  #: in the text half
+    label_smoothing: float = 0.1
+    token_dropout: float = 0.15  #: share of the sentence's tokens hidden from the model that must continue it
+    folders: tuple[str, ...] = ("train", "train_grey")  #: under ``<data>/stereo``
+    hold_out: tuple[str, ...] = ("kitti_raw_0926_0009",)  #: drives for validation
+
+
+def build_captioner(
+    tokenizer: PreTrainedTokenizerBase, config: CaptionerConfig, image_size: tuple[int, int]
+) -> Captioner:
+    """A small BLIP with random weights for images of ``image_size`` (height, width; whole patches)."""
+    sizes = {
+        "hidden_size": config.hidden_size,
+        "intermediate_size": 4 * config.hidden_size,
+        "num_attention_heads": config.heads,
+        "projection_dim": config.hidden_size,
+        "initializer_range": 0.02,
+    }
+    # BLIP knows square images only: the smallest square with as many patches lends its position embeddings.
+    patch = config.patch_size
+    side = int(np.ceil(np.sqrt((image_size[0] // patch) * (image_size[1] // patch)))) * patch
+    blip = BlipConfig(
+        vision_config={
+            **sizes,
+            "num_hidden_layers": config.vision_layers,
+            "image_size": side,
+            "patch_size": patch,
+        },
+        text_config={
+            **sizes,
+            "num_hidden_layers": config.text_layers,
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": 2 * tokenizer.model_max_length,
+            "hidden_dropout_prob": config.dropout,
+            "attention_probs_dropout_prob": config.dropout,
+            "label_smoothing": config.label_smoothing,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "sep_token_id": tokenizer.eos_token_id,  # BLIP ends a sentence with this one
+            "pad_token_id": tokenizer.pad_token_id,
+        },
+        projection_dim=config.hidden_size,
+        image_text_hidden_size=config.hidden_size,
+    )
+    return Captioner(BlipForConditionalGeneration(blip).eval(), tokenizer, image_size, MEAN, STD)
+
+
+def save_captioner(captioner: Captioner, folder: Path) -> None:
+    """Writes model (half precision) and preprocessing; the tokenizer is the bundle's, beside it."""
+    copy.deepcopy(captioner.model).half().save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(captioner.preprocessing(), indent=2) + "\n")
+
+
+@dataclass(frozen=True)
+class CaptionBatch:
+    """(B, 3, H, W) float normalised images and (B, L) int64 token ids of their captions, padded."""
+
+    pixel_values: Tensor
+    token_ids: Tensor
+
+
+@dataclass
+class CaptionCrops:
+    """Endless, seeded batches: one view of a random pair, a random crop of it, and its caption."""
+
+    pairs: Sequence[Pair]
+    captioner: Captioner
+    batch: int
+    seed: int
+    rng: np.random.Generator = field(init=False)
+    views: list[tuple[Image.Image, Image.Image]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rng = np.random.default_rng(self.seed)
+        # Shrunk once by a whole factor, since resizing full images would cost more time than the network.
+        factors = [max(1, pair.left.height // self.captioner.image_size[0]) for pair in self.pairs]
+        self.views = [
+            (pair.left.reduce(factor), pair.right.reduce(factor))
+            for pair, factor in zip(self.pairs, factors, strict=True)
+        ]
+        # A sentence carried over a hundred frames would drown the others.
+        uses: dict[str, int] = {}
+        for pair in self.pairs:
+            uses[pair.caption] = uses.get(pair.caption, 0) + 1
+        weight = np.array([uses[pair.caption] ** -0.5 for pair in self.pairs])
+        self.weight = weight / weight.sum()
+
+    def sample(self) -> CaptionBatch:
+        """One batch."""
+        images, captions = [], []
+        for index in self.rng.choice(len(self.pairs), self.batch, p=self.weight):
+            view = self.views[index][int(self.rng.random() < 0.5)]
+            image, caption = self._crop(view), self.pairs[index].caption
+            if self.rng.random() < 0.5:
+                image, caption = image[:, ::-1].copy(), mirrored_caption(caption)
+            images.append(self.captioner.pixel_values(image))
+            captions.append(caption)
+        pixels = self._jitter(torch.cat(images))
+        return CaptionBatch(pixels, token_ids(self.captioner.tokenizer, captions))
+
+    def _crop(self, view: Image.Image) -> np.ndarray:
+        full_width, full_height = view.size
+        height = full_height * self.rng.uniform(0.8, 1)
+        width = min(full_width, height * self.rng.uniform(1.7, 3.4))
+        # Most of what a sentence speaks of is in the middle of the road: crops lean to the centre.
+        left = (full_width - width) * self.rng.beta(2, 2)
+        top = (full_height - height) * self.rng.random()
+        box = (round(left), round(top), round(left + width), round(top + height))
+        return np.asarray(view.crop(box))
+
+    def _jitter(self, pixels: Tensor) -> Tensor:
+        """Brightness, contrast and saturation; never hue, since captions name colours."""
+        shape = (len(pixels), 1, 1, 1)
+        contrast, saturation = (self._uniform(low, high, shape) for low, high in ((0.7, 1.3), (0.7, 1.3)))
+        grey = pixels.mean(1, keepdim=True)
+        return (grey + (pixels - grey) * saturation) * contrast + self._uniform(-0.5, 0.5, shape)
+
+    def _uniform(self, low: float, high: float, shape: tuple[int, ...]) -> Tensor:
+        return torch.from_numpy(self.rng.uniform(low, high, shape).astype(np.float32))
+
+    def __iter__(self) -> Iterator[CaptionBatch]:
+        while True:
+            yield self.sample()
+
+
+def token_ids(tokenizer: PreTrainedTokenizerBase, captions: Sequence[str]) -> Tensor:
+    """(B, L) int64, padded to the longest caption."""
+    ids: Any = tokenizer(list(captions), padding=True, truncation=True, return_tensors="pt")["input_ids"]
+    return ids
+
+
+class CaptionerStage:
+    """Next-token prediction, the image in cross attention (BLIP, arXiv 2201.12086, section 3.2)."""
+
+    def __init__(self, captioner: Captioner, held_out: Sequence[Pair], config: CaptionerConfig) -> None:
+        self.captioner, self.held_out, self.config = captioner, held_out, config
+        self.network: BlipForConditionalGeneration = captioner.model
+
+    def loss(self, batch: CaptionBatch, progress: float) -> tuple[Tensor, dict[str, float]]:
+        """Smoothed cross-entropy in nats per token, and the share of next tokens guessed rightly."""
+        ids = batch.token_ids.to(self.network.device)
+        tokenizer = self.captioner.tokenizer
+        hidden = torch.rand(ids.shape, device=ids.device) < self.config.token_dropout
+        hidden &= (ids != tokenizer.bos_token_id) & (ids != tokenizer.pad_token_id)
+        seen = ids.masked_fill(hidden, int(tokenizer.mask_token_id))
+        output = self._forward(batch.pixel_values, seen, ids)
+        return output.loss, {"accuracy": _accuracy(output.logits, ids, tokenizer.pad_token_id)}
+
+    def _forward(self, pixels: Tensor, seen: Tensor, ids: Tensor) -> Any:
+        pad = self.captioner.tokenizer.pad_token_id
+        return self.network(
+            pixel_values=pixels.to(self.network.device),
+            input_ids=seen,
+            attention_mask=(ids != pad).long(),
+            labels=ids.masked_fill(ids == pad, IGNORE),
+            interpolate_pos_encoding=self.captioner.interpolates,
+        )
+
+    def validate(self) -> dict[str, float]:
+        """``caption_figures`` on the held-out drive, every fifth pair."""
+        return self.caption_figures(self.held_out[::5])
+
+    def caption_figures(self, pairs: Sequence[Pair]) -> dict[str, float]:
+        """How well the captions of the left views are met.
+
+        Returns:
+            ``token_accuracy``: share of next tokens guessed rightly, the true sentence before them given;
+            ``blind_accuracy``: the same with a flat grey image, which tells what the words alone give away;
+            ``noun_f1``: harmonic mean of precision and recall of the nouns in freely written captions.
+        """
+        ids = token_ids(self.captioner.tokenizer, [pair.caption for pair in pairs]).to(self.network.device)
+        pixels = torch.cat([self.captioner.pixel_values(np.asarray(pair.left)) for pair in pairs])
+        pad = self.captioner.tokenizer.pad_token_id
+        figures = {
+            name: _accuracy(self._forward(images, ids, ids).logits, ids, pad)
+            for name, images in (("token_accuracy", pixels), ("blind_accuracy", torch.zeros_like(pixels)))
+        }
+        met = said = wanted = 0
+        for pair in pairs:
+            found, true = _nouns(self.captioner.caption(np.asarray(pair.left))), _nouns(pair.caption)
+            met, said, wanted = met + len(found & true), said + len(found), wanted + len(true)
+        return {**figures, "noun_f1": 2 * met / max(said + wanted, 1)}
+
+    def save(self, bundle: Path) -> None:
+        """Writes ``captioner/`` and ``tokenizer/`` of the bundle."""
+        save_captioner(self.captioner, bundle / "captioner")
+        self.captioner.tokenizer.save_pretrained(bundle / "tokenizer")
+
+
+def _nouns(caption: str) -> set[str]:
+    return {caption[start:end].removesuffix("s") for start, end in find_nouns(caption)}
+
+
+def _accuracy(logits: Tensor, ids: Tensor, pad: int) -> float:
+    right, real = logits[:, :-1].argmax(-1) == ids[:, 1:], ids[:, 1:] != pad
+    return ((right & real).sum() / real.sum()).item()
+
+
+def train(config: Path, data: Path, out: Path, bundle: Path, minutes: float | None = None) -> None:
+    """Trains a captioner, going on from ``out/checkpoint.pt`` if there is one.
+
+    Args:
+        config: YAML with ``loop:`` (see ``LoopConfig``) and ``captioner:`` (see ``CaptionerConfig``).
+        data: Folder with ``captions.jsonl`` and ``stereo/<folder>/<drive>/{left,right}``.
+        out: Folder of logs and of the checkpoint.
+        bundle: Folder whose ``captioner/`` is written; its ``tokenizer/`` is used, or built first if it has
+            none.
+        minutes: Overrides the budget of the configuration.
+
+    Raises:
+        FileNotFoundError: There are no pairs or captions under ``data``.
+    """
+    options = yaml.safe_load(config.read_text())
+    loop, stage_config = LoopConfig(**options["loop"]), CaptionerConfig(**options["captioner"])
+    if minutes is not None:
+        loop.minutes = minutes
+    if (bundle / "tokenizer").is_dir():
+        tokenizer = AutoTokenizer.from_pretrained(bundle / "tokenizer", local_files_only=True)
+    else:
+        tokenizer = build_tokenizer(sentences(read_captions(data / "captions.jsonl")))
+    pairs = [pair for pair in load_pairs(data, list(stage_config.folders), []) if pair.caption]
+    torch.manual_seed(loop.seed)
+    captioner = build_captioner(tokenizer, stage_config, (loop.size[0], loop.size[1]))
+    captioner.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    held_out = [pair for pair in pairs if pair.drive in stage_config.hold_out]
+    batches = CaptionCrops(
+        [pair for pair in pairs if pair.drive not in stage_config.hold_out], captioner, loop.batch, loop.seed
+    )
+    run(CaptionerStage(captioner, held_out, stage_config), batches, loop, out, bundle)
+
+
+def main() -> None:
+    """Command line of this stage."""
+    parser = argparse.ArgumentParser(description="Train the captioner of a bundle.")
+    parser.add_argument("--config", type=Path, required=True, help="YAML, see config/train/captioner.yaml")
+    parser.add_argument("--data", type=Path, required=True, help="folder with captions.jsonl and stereo/")
+    parser.add_argument("--out", type=Path, required=True, help="logs, checkpoint and, by default, bundle")
+    parser.add_argument("--bundle", type=Path, help="bundle to write into (default: OUT/bundle)")
+    parser.add_argument("--minutes", type=float, help="wall-clock budget (default: the configuration's)")
+    args = parser.parse_args()
+    train(args.config, args.data, args.out, args.bundle or args.out / "bundle", args.minutes)
+
+
+if __name__ == "__main__":
+    main()
