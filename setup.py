@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: data files by folder. They go where a colcon install has them too (share/mdic_ros)."""
+"""What pyproject.toml cannot say: data files by folder, in share/mdic_ros as in a colcon install."""
 
 from pathlib import Path
 
@@ -9,7 +9,9 @@ ROOT = Path(__file__).parent
 
 def data_files() -> list[tuple[str, list[str]]]:
     """Model bundles and message definitions, as (destination folder, files) pairs relative to the prefix."""
-    files = [p.relative_to(ROOT) for d in ("models", "msg") for p in sorted((ROOT / d).rglob("*")) if p.is_file()]
+    files = [
+        p.relative_to(ROOT) for d in ("models", "msg") for p in sorted((ROOT / d).rglob("*")) if p.is_file()
+    ]
     folders = sorted({p.parent for p in files})
     return [(str(Path("share/mdic_ros") / d), [str(p) for p in files if p.parent == d]) for d in folders]
 

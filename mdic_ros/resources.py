@@ -1,12 +1,13 @@
-"""Where the files that ship beside the code lie: model bundles, message definitions, configuration, the sample drive."""
+"""Where the files that ship beside the code lie: bundles, messages, configuration, the sample."""
 
 from pathlib import Path
 
-_PACKAGE = Path(__file__).parent  # not resolved: in a symlinked install the link's place counts, not its target
+# Not resolved: in a symlinked install the link's place counts, not its target.
+_PACKAGE = Path(__file__).parent
 
 
 def resource(name: str) -> Path:
-    """Path of a file or folder that ships with the package, e.g. "models/mdic_tiny", "msg", "config/encoder.yaml".
+    """Path of a file or folder that ships with the package, e.g. "models/mdic_tiny", "config/encoder.yaml".
 
     Looks in the source checkout that this module belongs to, else in share/mdic_ros of the prefix that it is
     installed under (`pip install`, `colcon build`). Raises FileNotFoundError naming the places.
@@ -19,4 +20,6 @@ def resource(name: str) -> Path:
     for path in candidates:
         if path.exists():
             return path
-    raise FileNotFoundError(f"{name} is not part of this installation; looked at " + ", ".join(map(str, candidates)))
+    raise FileNotFoundError(
+        f"{name} is not part of this installation; looked at " + ", ".join(map(str, candidates))
+    )

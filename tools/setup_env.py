@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Makes the environment that `make demo` and `make test` run in: .venv/ and build/ of this checkout, nothing else.
+"""Makes the environment that `make demo` and `make test` run in: .venv/ and build/ of this checkout.
 
     python3 tools/setup_env.py [--rebuild]
 
-Stages: a virtual environment; the pinned packages (ROS 2 Jazzy among them, as PyPI wheels); a repair of CMake files
-in those wheels; `colcon build` of this package, which generates the messages; build/env.sh, which a shell sources to
-use all that. A stage runs only when something it depends on has changed, so a second call takes a fraction of a second.
+Stages: a virtual environment; the pinned packages (ROS 2 Jazzy among them, as PyPI wheels); a repair of CMake
+files in those wheels; `colcon build` of this package, which generates the messages; build/env.sh, which a
+shell sources to use all that. A stage runs only when something it depends on has changed, so a second call
+takes a fraction of a second.
 Set PIP_EXTRA_INDEX_URL, PIP_INDEX_URL and the like as for pip; they are passed on.
 
 Standard library only, and old syntax, so that an old Python gets a sentence and not a syntax error.
@@ -42,34 +43,35 @@ FREE_DISK_GB = 4.0  # the environment with a CPU build of torch takes 2.5 GB, an
 
 # What another ROS installation, or the virtual environment that called us, would mix into ours.
 FOREIGN = (
-    "PYTHONPATH", "PYTHONHOME", "AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "COLCON_PREFIX_PATH", "LD_LIBRARY_PATH",
+    "PYTHONPATH", "PYTHONHOME", "AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "COLCON_PREFIX_PATH",
+    "LD_LIBRARY_PATH",
     "RMW_IMPLEMENTATION", "ROS_DISTRO", "_ROS_WHEELS_BOOTSTRAP_COMPLETE", "MAKEFLAGS", "MFLAGS", "MAKELEVEL",
 )  # fmt: skip
 
 
 class SetupError(Exception):
-    """One sentence that tells the user what is missing and what to do; `tail` is the log's end where that helps."""
+    """What is missing and what to do, in one sentence; `tail` is the end of the log where that helps."""
 
     def __init__(self, sentence: str, tail: str = "") -> None:
         super().__init__(sentence)
         self.tail = tail
 
 
-# ---------------------------------------------------------------------------------------------------- prerequisites
+# ------------------------------------------------------------------------------------------- prerequisites
 
 
 def check_python() -> None:
-    """Raise SetupError unless this interpreter is one that the pinned wheels exist for and can make environments."""
+    """Raise SetupError unless the pinned wheels exist for this interpreter and it can make environments."""
     version = platform.python_version()
     if sys.version_info[:2] not in SUPPORTED:
         raise SetupError(
-            f"Python {version} ({sys.executable}) is not supported: install Python 3.11 or 3.12 and, if it is not the "
-            "default, name it as in `make setup PYTHON=python3.12`."
+            f"Python {version} ({sys.executable}) is not supported: install Python 3.11 or 3.12 and, if it "
+            "is not the default, name it as in `make setup PYTHON=python3.12`."
         )
     if platform.system() != "Linux" or platform.machine() not in ("x86_64", "AMD64"):
         raise SetupError(
-            f"The ROS 2 wheels exist for Linux on x86-64 only and this is {platform.system()} on {platform.machine()}: "
-            "use a ROS 2 installation and colcon instead (README, 'On a ROS 2 host')."
+            "The ROS 2 wheels exist for Linux on x86-64 only and this is "
+            f"{platform.system()} on {platform.machine()}: use a ROS 2 installation and colcon (README)."
         )
     package = "python{}.{}".format(*sys.version_info[:2])
     try:
@@ -90,34 +92,38 @@ def check_compiler() -> None:
     for compiler in (cc, cxx):
         if not shutil.which(compiler.split()[0]):
             raise SetupError(f"No C++ compiler ({compiler} is not there): apt install g++")
-    program = "#include <cstdint>\n#include <string>\nint main() { return static_cast<int>(std::string().size()); }\n"
+    program = "#include <string>\nint main() { return static_cast<int>(std::string().size()); }\n"
     done = subprocess.run(
         [*cxx.split(), "-x", "c++", "-", "-o", "/dev/null"],
-        input=program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True,
+        input=program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     if done.returncode:
-        raise SetupError(f"The C++ compiler ({cxx}) does not compile a two-line program: apt install g++", done.stdout)
+        raise SetupError(
+            f"The C++ compiler ({cxx}) does not compile a two-line program: apt install g++", done.stdout
+        )
 
 
 def check_disk() -> None:
     """Raise SetupError when the file system of the checkout has too little room for the environment."""
     free = shutil.disk_usage(ROOT).free / 1e9
     if free < FREE_DISK_GB:
-        raise SetupError(f"{free:.1f} GB of disk are free at {ROOT} and the set-up needs {FREE_DISK_GB:.0f} GB.")
+        raise SetupError(
+            f"{free:.1f} GB of disk are free at {ROOT} and the set-up needs {FREE_DISK_GB:.0f} GB."
+        )
 
 
-# ----------------------------------------------------------------------------------------------------------- running
+# ------------------------------------------------------------------------------------------------- running
 
 # What pip's and colcon's output says, in words for someone who has not read it.
 EXPLANATIONS = (
     (r"No space left on device|Errno 28",
      "The disk is full. PyPI's torch brings several GB of CUDA; without a GPU use "
      "`PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make setup`."),
-    (r"NewConnectionError|Temporary failure in name resolution|Failed to establish a new connection|ConnectTimeout|"
-     r"ReadTimeout|ProxyError|Network is unreachable|Connection refused|Connection reset",
+    (r"NewConnectionError|Temporary failure in name resolution|Failed to establish a new connection|"
+     r"ConnectTimeout|ReadTimeout|ProxyError|Network is unreachable|Connection refused|Connection reset",
      "The package index cannot be reached: check the network, the proxy (HTTPS_PROXY) or PIP_INDEX_URL."),
     (r"SSLError|CERTIFICATE_VERIFY_FAILED",
-     "The package index's certificate is not trusted here: set PIP_CERT to the certificate bundle of your network."),
+     "The package index's certificate is not trusted here: set PIP_CERT to your network's bundle."),
     (r"No matching distribution found|Could not find a version that satisfies",
      "The package index has no fitting version of a pinned package (see the lines below)."),
 )  # fmt: skip
@@ -131,8 +137,8 @@ def explain(output: str, otherwise: str) -> str:
     return otherwise
 
 
-def clean_environment(**more: str) -> "dict[str, str]":
-    """This process's environment less other ROS installations and virtual environments, with ours in front."""
+def clean_environment(**more: str) -> dict[str, str]:
+    """This process's environment less other ROS installations and environments, with ours in front."""
     env = {k: v for k, v in os.environ.items() if k not in FOREIGN}
     env["VIRTUAL_ENV"] = str(VENV)
     env["PATH"] = str(VENV / "bin") + os.pathsep + env.get("PATH", os.defpath)
@@ -140,14 +146,19 @@ def clean_environment(**more: str) -> "dict[str, str]":
     return env
 
 
-def run(command: "list[str]", failure: str, env: "dict[str, str] | None" = None) -> None:
-    """Run a command with its output in the log; on a terminal show the seconds. Raise SetupError if it fails."""
+def run(command: list[str], failure: str, env: dict[str, str] | None = None) -> None:
+    """Run a command, its output in the log; show the seconds on a terminal. Raise SetupError if it fails."""
     start = LOG.stat().st_size if LOG.exists() else 0
     with LOG.open("ab") as log:
         log.write(f"\n$ {' '.join(command)}\n".encode())
         log.flush()
         process = subprocess.Popen(
-            command, cwd=ROOT, env=env or clean_environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            command,
+            cwd=ROOT,
+            env=env or clean_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
         )
         began = time.monotonic()
         try:
@@ -170,8 +181,11 @@ def run(command: "list[str]", failure: str, env: "dict[str, str] | None" = None)
 
 
 def torch_hint() -> str:
-    """A line for users about to download CUDA without a GPU; empty when they chose a source for torch or have a GPU."""
-    chosen = any(os.environ.get(f"PIP_{name}") for name in ("EXTRA_INDEX_URL", "INDEX_URL", "FIND_LINKS", "CONFIG_FILE"))
+    """For users about to download CUDA without a GPU; empty if they have one or chose a source for torch."""
+    chosen = any(
+        os.environ.get(f"PIP_{name}")
+        for name in ("EXTRA_INDEX_URL", "INDEX_URL", "FIND_LINKS", "CONFIG_FILE")
+    )
     if chosen or Path("/dev/nvidia0").exists():
         return ""
     return (
@@ -180,7 +194,7 @@ def torch_hint() -> str:
     )
 
 
-# ------------------------------------------------------------------------------------------------------------ stages
+# -------------------------------------------------------------------------------------------------- stages
 
 
 def make_venv() -> None:
@@ -191,7 +205,11 @@ def make_venv() -> None:
     shutil.rmtree(VENV, ignore_errors=True)
     VENV.mkdir()
     STAMPS.write_text("{}")
-    run([sys.executable, "-m", "venv", str(VENV)], "Python could not make a virtual environment.", dict(os.environ))
+    run(
+        [sys.executable, "-m", "venv", str(VENV)],
+        "Python could not make a virtual environment.",
+        dict(os.environ),
+    )
 
 
 def install_packages() -> None:
@@ -199,23 +217,31 @@ def install_packages() -> None:
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input"]
     pip += ["install", "--progress-bar", "off", "-c", str(CONSTRAINTS)]
     run([*pip, "setuptools"], "pip could not install setuptools.")
-    run([*pip, "--no-build-isolation", "-e", f"{ROOT}[ros,train,dev]"], "pip could not install the pinned packages.")
+    run(
+        [*pip, "--no-build-isolation", "-e", f"{ROOT}[ros,train,dev]"],
+        "pip could not install the pinned packages.",
+    )
 
 
-def repair_cmake_files(share: "Path | None" = None) -> int:
-    """Replace include folders of the wheels' build machine by this environment's; returns how many files changed.
+def repair_cmake_files(share: Path | None = None) -> int:
+    """Replace include folders of the wheels' build machine by this environment's; returns how many files.
 
-    The message wheels' exported CMake targets name /opt/python/cp3xx-.../include (Python's headers) and .../numpy/_core/include.
+    The message wheels' exported CMake targets name /opt/python/cp3xx-.../include (Python's headers) and
+    numpy's .../numpy/_core/include there.
     """
     python = str(VENV / "bin" / "python")
     numpy_include = subprocess.check_output(
-        [python, "-c", "import numpy; print(numpy.get_include())"], env=clean_environment(), universal_newlines=True
+        [python, "-c", "import numpy; print(numpy.get_include())"],
+        env=clean_environment(),
+        universal_newlines=True,
     ).strip()
     python_include = sysconfig.get_paths()["include"]
     changed = 0
     for path in sorted((share or VENV / "share").glob("*/cmake/*.cmake")):
         text = path.read_text()
-        new = re.sub(r'/opt/python/[^/;"]+/lib/python[\d.]+t?/site-packages/numpy/\w+/include', numpy_include, text)
+        new = re.sub(
+            r'/opt/python/[^/;"]+/lib/python[\d.]+t?/site-packages/numpy/\w+/include', numpy_include, text
+        )
         new = re.sub(r'/opt/python/[^/;"]+/include/python[\d.]+t?', python_include, new)
         if new != text:
             path.write_text(new)
@@ -228,8 +254,8 @@ def build_package() -> None:
     check_compiler()
     for folder in ("src", "colcon", "install", "log"):
         shutil.rmtree(BUILD / folder, ignore_errors=True)
-    # CMake refuses to export include folders that lie in the source tree, as numpy's in .venv/ does. So the source tree
-    # that it sees is a folder of links.
+    # CMake refuses to export include folders that lie in the source tree, as numpy's in .venv/ does. So the
+    # source tree that it sees is a folder of links.
     source = BUILD / "src" / "mdic_ros"
     source.mkdir(parents=True)
     for name in PACKAGE_FILES:
@@ -239,23 +265,27 @@ def build_package() -> None:
     run(
         [
             str(VENV / "bin" / "colcon"), "--log-base", str(BUILD / "log"), "build", "--paths", str(source),
-            "--build-base", str(BUILD / "colcon"), "--install-base", str(BUILD / "install"), "--symlink-install",
-            "--event-handlers", "console_cohesion+", "--cmake-args", "-DBUILD_TESTING=OFF",
+            "--build-base", str(BUILD / "colcon"),
+            "--install-base", str(BUILD / "install"), "--symlink-install", "--event-handlers", "console_cohesion+", "--cmake-args", "-DBUILD_TESTING=OFF",
             f"-DPython3_EXECUTABLE={VENV / 'bin' / 'python'}",
         ],
         "colcon could not build this package.",
         clean_environment(**prefix),
     )  # fmt: skip
     write_env_file()
-    run(["sh", "-c", f". '{BUILD / 'env.sh'}' && python -c 'import rclpy, mdic_ros.msg'"], "The built messages do not import.")
+    run(
+        ["sh", "-c", f". '{BUILD / 'env.sh'}' && python -c 'import rclpy, mdic_ros.msg'"],
+        "The built messages do not import.",
+    )
 
 
 def write_env_file() -> None:
     """build/env.sh: what a shell sources to run the nodes, tests and tools of this checkout."""
     site = "lib/python{}.{}/site-packages".format(*sys.version_info[:2])
     lines = f"""\
-        # Written by tools/setup_env.py. Source it (sh, bash, zsh) to use this checkout with its own ROS 2 Jazzy.
-        # Live sources first, the generated messages behind them; nothing of a ROS installation that was sourced before.
+        # Written by tools/setup_env.py. Source it (sh, bash, zsh) to use this checkout with its own ROS 2
+        # Jazzy. Live sources first, the generated messages behind them; nothing of a ROS installation that
+        # was sourced before.
         if [ -n "${{AMENT_PREFIX_PATH:-}}" ]; then unset LD_LIBRARY_PATH; fi
         unset PYTHONHOME CMAKE_PREFIX_PATH COLCON_PREFIX_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
         . '{VENV}/bin/activate'
@@ -268,31 +298,39 @@ def write_env_file() -> None:
     (BUILD / "env.sh").write_text(re.sub(r"(?m)^ {8}", "", lines))
 
 
-# -------------------------------------------------------------------------------------------------------- what to do
+# ---------------------------------------------------------------------------------------------- what to do
 
 
-def digest(*parts: "str | Path") -> str:
+def digest(*parts: str | Path) -> str:
     """SHA-256 over texts and the contents (with names) of files and folders."""
     sha = hashlib.sha256()
     for part in parts:
         if isinstance(part, Path):
             for path in sorted(part.rglob("*")) if part.is_dir() else [part]:
                 if path.is_file():
-                    sha.update(f"{path.relative_to(ROOT)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+                    sha.update(
+                        f"{path.relative_to(ROOT)}\0".encode() + hashlib.sha256(path.read_bytes()).digest()
+                    )
         else:
             sha.update(f"{part}\0".encode())
     return sha.hexdigest()
 
 
-def keys() -> "dict[str, str]":
-    """Per stage a digest of everything that it depends on; a stage's key contains those of the stages before."""
+def keys() -> dict[str, str]:
+    """Per stage a digest of all that it depends on; a stage's key contains those of the stages before."""
     script = Path(__file__).resolve()
-    installed = [str(p.relative_to(ROOT)) for d in ("launch", "config", "scripts") for p in sorted((ROOT / d).glob("*"))]
+    installed = [
+        str(p.relative_to(ROOT))
+        for d in ("launch", "config", "scripts")
+        for p in sorted((ROOT / d).glob("*"))
+    ]
     out = {}
     out["venv"] = digest(sys.version, sys.base_prefix, str(ROOT))
     out["packages"] = digest(out["venv"], ROOT / "pyproject.toml", CONSTRAINTS)
     out["cmake"] = digest(out["packages"], script)
-    out["build"] = digest(out["cmake"], ROOT / "CMakeLists.txt", ROOT / "package.xml", ROOT / "msg", *installed)
+    out["build"] = digest(
+        out["cmake"], ROOT / "CMakeLists.txt", ROOT / "package.xml", ROOT / "msg", *installed
+    )
     return out
 
 
@@ -320,7 +358,7 @@ def set_up(rebuild: bool = False) -> None:
         if any(stage[0] == "build" for stage in todo):
             check_compiler()  # now, not after minutes of downloads
         LOG.write_text(f"{time.strftime('%Y-%m-%d %H:%M:%S')} Python {sys.version}\n")
-        print(f"Setting up in {VENV.relative_to(ROOT)}/ and {BUILD.relative_to(ROOT)}/ (log: {LOG.relative_to(ROOT)})")
+        print(f"Setting up in {VENV.name}/ and {BUILD.name}/ (log: {LOG.relative_to(ROOT)})")
         if any(stage[0] == "packages" for stage in todo) and torch_hint():
             print(torch_hint())
         for number, (name, text, action) in enumerate(todo, 1):
@@ -338,7 +376,9 @@ def set_up(rebuild: bool = False) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Set up .venv/ and build/ of this checkout.")
-    parser.add_argument("--rebuild", action="store_true", help="build messages and nodes again even if nothing changed")
+    parser.add_argument(
+        "--rebuild", action="store_true", help="build messages and nodes again even if nothing changed"
+    )
     args = parser.parse_args()
     try:
         set_up(rebuild=args.rebuild)

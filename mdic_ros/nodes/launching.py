@@ -21,22 +21,22 @@ PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES
 
 
 def arguments(table: Table, names: Iterable[str]) -> list[DeclareLaunchArgument]:
-    """Launch arguments for node parameters, described by the table. Empty, the default, is "as in the parameter file"."""
+    """Launch arguments for node parameters, described by the table; empty is "as in the parameter file"."""
     return [_argument(table[name]) for name in names]
 
 
 def _argument(parameter: Parameter) -> DeclareLaunchArgument:
-    choices = {"choices": ["", *parameter.choices]} if parameter.choices else {}
-    return DeclareLaunchArgument(
-        parameter.name,
-        default_value="",
-        description=f"{parameter.text} Allowed: {parameter.allowed}; empty: as in the parameter file.",
-        **choices,
-    )
+    if parameter.choices:
+        text = f"{parameter.text} Empty: as in the parameter file."
+        return DeclareLaunchArgument(
+            parameter.name, default_value="", description=text, choices=["", *parameter.choices]
+        )
+    text = f"{parameter.text} Allowed: {parameter.allowed}; empty: as in the parameter file."
+    return DeclareLaunchArgument(parameter.name, default_value="", description=text)
 
 
 def given(context: LaunchContext, table: Table, names: Iterable[str]) -> dict[str, Value]:
-    """Those of the arguments that are not empty, checked and as the parameter's type. Raises ParameterError."""
+    """The arguments that are not empty, checked, as the parameters' types. Raises ParameterError."""
     texts = {name: LaunchConfiguration(name).perform(context) for name in names}
     return {name: _value(table[name], text) for name, text in texts.items() if text}
 
@@ -48,7 +48,9 @@ def _value(parameter: Parameter, text: str) -> Value:
         try:
             value = parameter.type(text)
         except ValueError:
-            raise ParameterError(f"{parameter.name}:={text} is not allowed; allowed: {parameter.allowed}") from None
+            raise ParameterError(
+                f"{parameter.name}:={text} is not allowed; allowed: {parameter.allowed}"
+            ) from None
     return parameter.check(value)
 
 
@@ -70,8 +72,9 @@ def common_arguments() -> list[Action]:
         DeclareLaunchArgument(
             "fastdds_profile",
             default_value=str(resource("config/fastdds.xml")),
-            description="Fast DDS profile for the nodes started here: 16 MB of shared memory, without which best-effort "
-            "images over 0.5 MB get lost. Left alone if the environment names a profile; empty: none.",
+            description="Fast DDS profile for the nodes started here: 16 MB of shared memory, without "
+            "which best-effort images over 0.5 MB get lost. Left alone if the environment "
+            "names a profile; empty: none.",
         ),
         OpaqueFunction(function=_set_profile),
     ]
