@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import math
 import shutil
 import struct
 import tempfile
@@ -454,3 +455,11 @@ def pair_nearest(left: Sequence[int], right: Sequence[int], slop_ns: int) -> lis
         if j is not None and nearest(left, right[j], slop_ns) == i:
             pairs.append((i, j))
     return pairs
+
+
+def payload_kbps(sizes: list[int], stamps: list[int]) -> float:
+    """kbit/s of packets whose frames have these stamps (ns); NaN when the stamps tell no rate."""
+    if len(stamps) < 2 or max(stamps) == min(stamps):
+        return math.nan
+    period_s = (max(stamps) - min(stamps)) / 1e9 / (len(stamps) - 1)
+    return sum(sizes) / len(sizes) * 8 / 1000 / period_s

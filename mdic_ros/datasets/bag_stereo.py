@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .bag import (
+    BITSTREAM,
     CAMERA_INFO,
     COMPRESSED_IMAGE,
     IMAGE,
@@ -95,6 +96,36 @@ def stereo_topics(
         "several stereo pairs, name one with --left-topic: "
         + ", ".join(f"{a} + {b}" for a, b in sorted(pairs))
     )
+
+
+def bitstream_topic(reader: BagReader, topic: str | None = None) -> str:
+    """The Bitstream topic of a bag.
+
+    Raises:
+        DatasetError: none, or several and none is named.
+    """
+    found = [name for name, t in reader.topics.items() if t.msgtype == BITSTREAM and t.count]
+    if topic is not None:
+        found = [name for name in found if name == topic]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        asked = f"no packets in topic {topic}" if topic else "no packets (mdic_ros/msg/Bitstream) in it"
+        raise DatasetError(f"{reader.path}: {asked}; 'mdic encode' makes such a bag")
+    raise DatasetError(f"{reader.path}: several streams, name one with --topic: {', '.join(found)}")
+
+
+def side_topic(reader: BagReader, bitstream: str) -> str | None:
+    """The image topic that goes with a bitstream topic: the other camera's by name, else the only one."""
+    namespace = bitstream.rpartition("/")[0]
+    # the left camera's own images, should they be in the bag as well, are beside its bitstream
+    images = [t for t in image_topics(reader.topics) if base_topic(t).rpartition("/")[0] != namespace]
+    for one, other in _SIDES:
+        partner = namespace.replace(one, other)
+        beside = [t for t in images if base_topic(t).rpartition("/")[0] == partner]
+        if beside:
+            return min(beside, key=lambda t: t.endswith("/compressed"))
+    return images[0] if len(images) == 1 else None
 
 
 def decode_image(reader: BagReader, message: Message, name: str) -> tuple[RGB, str]:

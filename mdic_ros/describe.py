@@ -1,0 +1,183 @@
+"""What a packet, a model bundle or a bag holds, printed for people: `mdic info` and `mdic bag info`."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .datasets import DatasetError
+from .datasets.bag import BITSTREAM, STREAM_INFO, BagReader, pair_nearest, payload_kbps, peek_header
+from .datasets.bag_stereo import DEFAULT_SLOP_S, image_topics, index_images, side_topic, stereo_topics
+
+
+def _print(content: Any) -> None:
+    """A table, or a line as it is. Into a pipe, tables are wide, for grep."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    plain = isinstance(content, str)
+    console.print(content, soft_wrap=plain, markup=not plain)
+
+
+def _number(value: float, digits: int = 1) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def describe_bag(
+    path: Path, left_topic: str | None = None, right_topic: str | None = None, slop_s: float = DEFAULT_SLOP_S
+) -> None:
+    """Topics, times, coded streams and the pairing of stereo images of a bag.
+
+    Raises:
+        DatasetError: not a bag, or damaged.
+    """
+    with BagReader(path) as reader:
+        _topics(reader)
+        _streams(reader)
+        _pairing(reader, left_topic, right_topic, slop_s)
+
+
+def _utc(nanoseconds: int) -> str:
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=nanoseconds // 1000)
+    return f"{moment:%Y-%m-%d %H:%M:%S}.{nanoseconds % 1_000_000_000:09} UTC"
+
+
+def _topics(reader: BagReader) -> None:
+    duration = (reader.end_ns - reader.start_ns) / 1e9
+    size = sum(path.stat().st_size for path in reader.files) / 1e6
+    title = (
+        f"{escape(str(reader.path))}: {sum(t.count for t in reader.topics.values())} messages, {size:.1f} MB"
+    )
+    table = Table(title=title, title_justify="left")
+    table.add_column("topic", overflow="fold")
+    table.add_column("type", overflow="fold")
+    table.add_column("messages", justify="right")
+    table.add_column("Hz", justify="right")
+    for name, topic in reader.topics.items():
+        rate = (topic.count - 1) / duration if duration and topic.count > 1 else math.nan
+        table.add_row(escape(name), topic.msgtype, str(topic.count), _number(rate, 2))
+    _print(table)
+    _print(f"recorded {_utc(reader.start_ns)} to {_utc(reader.end_ns)}, {duration:.3f} s")
+
+
+def _pairing(reader: BagReader, left: str | None, right: str | None, slop_s: float) -> None:
+    try:
+        names = stereo_topics(reader.topics, left, right)
+    except DatasetError as error:
+        if left or right:
+            raise
+        coded = next((name for name, topic in reader.topics.items() if topic.msgtype == BITSTREAM), None)
+        side = side_topic(reader, coded) if coded else None
+        if coded is None or side is None:
+            if len(image_topics(reader.topics)) > 1:
+                _print(f"stereo: {error}")
+            return
+        names = coded, side
+    topics = index_images(reader, names)
+    for name in names:
+        stamps = np.array(topics[name].stamps)
+        gaps = np.diff(stamps) / 1e6
+        interval = f", every {np.median(gaps):.1f} ms (longest gap {gaps.max():.1f} ms)" if gaps.size else ""
+        recorded = [entry.stamp_ns for entry in sorted(topics[name].entries, key=lambda e: e[1:])]
+        order = "" if recorded == sorted(recorded) else ", NOT recorded in order of their stamps"
+        broken = f", {topics[name].broken} damaged" if topics[name].broken else ""
+        _print(f"{name}: {stamps.size} stamps from {_utc(int(stamps[0]))}{interval}{order}{broken}")
+    one, other = (topics[name].stamps for name in names)
+    pairs = pair_nearest(one, other, round(slop_s * 1e9))
+    text = f"stereo: {len(pairs)} pairs within {slop_s:g} s, {len(one) - len(pairs)} left and "
+    text += f"{len(other) - len(pairs)} right alone"
+    if pairs:
+        offsets = np.array([other[j] - one[i] for i, j in pairs]) / 1e6
+        text += (
+            f"; right minus left {offsets.mean():+.3f} ms (from {offsets.min():+.3f} to {offsets.max():+.3f})"
+        )
+    _print(text)
+
+
+def _streams(reader: BagReader) -> None:
+    for name, topic in reader.topics.items():
+        if topic.msgtype == STREAM_INFO:
+            for message in reader.messages([name]):
+                info = reader.decode(message)
+                _print(
+                    f"{name}: {info.model_id} {info.fingerprint[:8]}, {info.rate_points} rate points, "
+                    f"{info.width}x{info.height} coded as {info.coded_width}x{info.coded_height}"
+                )
+        elif topic.msgtype == BITSTREAM:
+            packets = [
+                (peek_header(m.data)[0], bytes(reader.decode(m).data)) for m in reader.messages([name])
+            ]
+            if packets:
+                sizes = [len(data) for _, data in packets]
+                rate = payload_kbps(sizes, [stamp for stamp, _ in packets])
+                _print(
+                    f"{name}: {len(sizes)} packets of {min(sizes)} to {max(sizes)} bytes, "
+                    f"{sum(sizes) / len(sizes):.1f} on average, {_number(rate, 2)} kbit/s"
+                )
+
+
+def describe_bundle(path: Path) -> None:
+    """Components of a model bundle, their classes and sizes.
+
+    Raises:
+        ValueError: its model_index.json is damaged.
+    """
+
+    from safetensors import safe_open
+
+    index = json.loads((path / "model_index.json").read_text("utf8"))
+    table = Table("component", "class")
+    table.add_column("parameters", justify="right")
+    table.add_column("MB", justify="right")
+    total, size = 0, 0
+    for name, spec in sorted(index.items()):
+        if name.startswith("_") or not isinstance(spec, list):
+            continue
+        parameters = 0
+        for file in sorted((path / name).glob("*.safetensors")):
+            with safe_open(file, "numpy") as tensors:
+                shapes = [tensors.get_slice(key).get_shape() for key in tensors.keys()]  # noqa: SIM118
+                parameters += sum(math.prod(shape) for shape in shapes)
+            size += file.stat().st_size
+        on_disk = sum(file.stat().st_size for file in (path / name).glob("*") if file.is_file())
+        table.add_row(name, str(spec[1]), f"{parameters:,}" if parameters else "-", f"{on_disk / 1e6:.2f}")
+        total += parameters
+    _print(table)
+    _print(f"{path}: {total:,} parameters, {size / 1e6:.1f} MB of weights")
+
+
+def describe_packet(path: Path) -> None:
+    """The header of a packet.
+
+    Raises:
+        BitstreamError: not a packet.
+    """
+    from .codec import inspect
+
+    data = read_packet(path)
+    head = inspect(data)
+    _print(
+        f"{path}: {len(data)} bytes, {8 * len(data) / (head.height * head.width):.4f} bpp\n"
+        f"  image        {head.width}x{head.height}\n"
+        f"  rate point   {head.rate_point} as sent\n"
+        f"  model        fingerprint {head.fingerprint_byte:02x}...\n"
+        f"  container    version {head.version}"
+    )
+
+
+def read_packet(path: Path) -> bytes:
+    """The bytes of a .mdic file; something much too large to be one is refused.
+
+    Raises:
+        DatasetError: too large. OSError: cannot be read.
+    """
+    if path.stat().st_size > 1 << 20:
+        raise DatasetError(f"{path} has {path.stat().st_size} bytes, packets have a few hundred; is it one?")
+    return path.read_bytes()
