@@ -266,7 +266,8 @@ def build_package() -> None:
         [
             str(VENV / "bin" / "colcon"), "--log-base", str(BUILD / "log"), "build", "--paths", str(source),
             "--build-base", str(BUILD / "colcon"),
-            "--install-base", str(BUILD / "install"), "--symlink-install", "--event-handlers", "console_cohesion+", "--cmake-args", "-DBUILD_TESTING=OFF",
+            "--install-base", str(BUILD / "install"), "--symlink-install",
+            "--event-handlers", "console_cohesion+", "--cmake-args", "-DBUILD_TESTING=OFF",
             f"-DPython3_EXECUTABLE={VENV / 'bin' / 'python'}",
         ],
         "colcon could not build this package.",
@@ -318,7 +319,7 @@ def digest(*parts: str | Path) -> str:
 
 def keys() -> dict[str, str]:
     """Per stage a digest of all that it depends on; a stage's key contains those of the stages before."""
-    script = Path(__file__).resolve()
+    script = ROOT / "tools" / "setup_env.py"
     installed = [
         str(p.relative_to(ROOT))
         for d in ("launch", "config", "scripts")
