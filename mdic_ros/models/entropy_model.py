@@ -175,21 +175,25 @@ class _Float:
     def linear(self, x: Tensor, layer: nn.Linear) -> Tensor:
         return F.linear(x, layer.weight, layer.bias)
 
+    def qkv(self, x: Tensor, layer: nn.Linear) -> Tensor:
+        return F.linear(x, layer.weight, layer.bias)
+
     def up(self, x: Tensor, layer: nn.Linear) -> Tensor:
         return F.relu(F.linear(x, layer.weight, layer.bias))
 
     def norm(self, x: Tensor) -> Tensor:
         return x * torch.rsqrt(x.float().square().mean(-1, keepdim=True) + NORM_EPS)
 
-    def add(self, x: Tensor, y: Tensor) -> Tensor:
-        return x + self.drop(y)
-
-    def drop(self, x: Tensor) -> Tensor:
+    def enter(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.p) if self.p else x
 
+    def add(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + self.enter(y)
+
     def attend(self, q: Tensor, k: Tensor, v: Tensor, bias: nn.Parameter, step: _Step) -> Tensor:
-        scores = (q @ k.transpose(-1, -2)) * _attention_scale(q.shape[-1]) + _bias(bias, step)
-        scores = scores.masked_fill(~step.allowed[:, None], -1e4)
+        scores = (q @ k.transpose(-1, -2)) * _attention_scale(q.shape[-1])
+        scores = scores + _bias(bias, step)[..., -q.shape[-2] :, :]
+        scores = scores.masked_fill(~step.allowed[:, None, -q.shape[-2] :], -1e4)
         return scores.softmax(-1).to(v.dtype) @ v
 
 
@@ -204,7 +208,7 @@ def _bias(table: Tensor, step: _Step) -> Tensor:
 
 
 class InexactWeightsError(ValueError):
-    """The weights cannot be evaluated exactly: not float32, not finite, or too large for the proven bounds."""
+    """Weights that cannot be evaluated exactly: not float32, not finite, or too large for the bounds."""
 
 
 class _Exact:
@@ -296,11 +300,13 @@ class _Exact:
     def linear(self, x: Tensor, layer: nn.Linear) -> Tensor:
         return self._product(x, layer).clamp_(-self.STREAM_MAX, self.STREAM_MAX)
 
+    def qkv(self, x: Tensor, layer: nn.Linear) -> Tensor:
+        return self._product(x, layer).clamp_(-self.QKV_MAX, self.QKV_MAX)
+
     def up(self, x: Tensor, layer: nn.Linear) -> Tensor:
         return self._product(x, layer).clamp_(0.0, self.HIDDEN_MAX)
 
     def norm(self, x: Tensor) -> Tensor:
-        x = x.clamp(-self.STREAM_MAX, self.STREAM_MAX)
         total = x.square().sum(-1, keepdim=True) + self.norm_eps
         root = (
             total.sqrt().floor_()
@@ -309,20 +315,20 @@ class _Exact:
         root += ((root + 1) * (root + 1) <= total).to(torch.float64)
         return (x * self.norm_one).div_(root).round_()
 
+    def enter(self, x: Tensor) -> Tensor:
+        return x.clamp(-self.STREAM_MAX, self.STREAM_MAX)
+
     def add(self, x: Tensor, y: Tensor) -> Tensor:
         return (x + y).clamp_(-self.STREAM_MAX, self.STREAM_MAX)
 
-    def drop(self, x: Tensor) -> Tensor:
-        return x
-
     def attend(self, q: Tensor, k: Tensor, v: Tensor, bias: nn.Parameter, step: _Step) -> Tensor:
-        q, k, v = (t.clamp(-self.QKV_MAX, self.QKV_MAX) for t in (q, k, v))
-        scores = (q @ k.transpose(-1, -2)).mul_(self.score_unit).round_().add_(self._masked_bias(bias, step))
+        scores = (q @ k.transpose(-1, -2)).mul_(self.score_unit).round_()
+        scores += self._masked_bias(bias, step)[..., -q.shape[-2] :, :]
         weights = self.exponential(scores, EXP_ENTRIES)
         return (weights @ v).div_(weights.sum(-1, keepdim=True)).round_()
 
     def exponential(self, scores: Tensor, last: int) -> Tensor:
-        """exp(score - largest score) as integers of at most 2^24; no smaller than entry `last` of the table."""
+        """exp(score - largest score) as integers of at most 2^24; no less than table entry `last`."""
         distance = (scores.amax(-1, keepdim=True) - scores).clamp_(max=last)
         return torch.take(self.exp, distance.long())
 
@@ -550,7 +556,7 @@ class EntropyModel(ModelMixin, ConfigMixin):
         if step.known is not None:
             embedded = ops.table(self.embed[k])[tokens[:, step.known]]
             rows = torch.cat([base[:, step.known] + ops.linear(embedded, self.known[k]), rows], 2)
-        return ops.drop(rows)
+        return ops.enter(rows)
 
     def _trunk(
         self,
@@ -566,26 +572,35 @@ class EntropyModel(ModelMixin, ConfigMixin):
         date.
         """
         shapes = [part.shape for part in rows]
-        counts = [s[0] * s[1] * s[2] for s in shapes]
+        counts = [shape[:3].numel() for shape in shapes]
         x = torch.cat([part.reshape(-1, part.shape[-1]) for part in rows])
         for number, block in enumerate(self.blocks):
+            last = number + 1 == len(self.blocks)  # only the queries go through to the end
             mixed = []
-            qkv = ops.linear(ops.norm(x), block.qkv)
+            qkv = ops.qkv(ops.norm(x), block.qkv)
             for part, shape, (k, step) in zip(qkv.split(counts), shapes, plan, strict=True):
+                queries = step.query.shape[1]
                 heads = part.view(*shape[:3], 3, self.config.num_heads, -1)
                 q, key, value = heads.permute(3, 0, 1, 4, 2, 5).unbind(0)  # (B, nW, heads, R, head_dim)
                 if (number, k) in cache:
                     old_key, old_value = cache[number, k]
                     key, value = torch.cat([old_key, key], -2), torch.cat([old_value, value], -2)
-                found = ops.attend(q, key, value, block.bias, step)
+                found = ops.attend(q[..., -queries:, :] if last else q, key, value, block.bias, step)
                 mixed.append(found.transpose(2, 3).reshape(-1, shape[-1]))
-                stay = key.shape[-2] - step.query.shape[1]
-                cache[number, k] = key[..., :stay, :], value[..., :stay, :]
+                cache[number, k] = key[..., :-queries, :], value[..., :-queries, :]
+            if last:
+                x = torch.cat(
+                    [
+                        part.view(shape)[:, :, -step.query.shape[1] :].reshape(-1, shape[-1])
+                        for part, shape, (_, step) in zip(x.split(counts), shapes, plan, strict=True)
+                    ]
+                )
             x = ops.add(x, ops.linear(torch.cat(mixed), block.out))
             x = ops.add(x, ops.linear(ops.up(ops.norm(x), block.up), block.down))
+        parts = [(shape[0], *step.query.shape) for shape, (_, step) in zip(shapes, plan, strict=True)]
         return [
-            part.view(shape)[:, :, shape[2] - step.query.shape[1] :]
-            for part, shape, (_, step) in zip(x.split(counts), shapes, plan, strict=True)
+            part.view(*shape, -1)
+            for part, shape in zip(x.split([math.prod(shape) for shape in parts]), parts, strict=True)
         ]
 
     def _logits(self, ops: _Float | _Exact, k: int, queries: Tensor, step: _Step) -> Tensor:
