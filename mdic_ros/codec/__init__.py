@@ -1,0 +1,19 @@
+"""Image <-> bytes. `Encoder` runs on the robot, `Decoder` on the workstation."""
+
+from mdic_ros.codec.bitstream import BitstreamError, BitstreamInfo, inspect
+from mdic_ros.codec.bundle import Bundle, BundleError, default_bundle
+from mdic_ros.codec.decoder import Decoder, Reconstruction
+from mdic_ros.codec.encoder import BudgetError, Encoder
+
+__all__ = [
+    "BitstreamError",
+    "BitstreamInfo",
+    "BudgetError",
+    "Bundle",
+    "BundleError",
+    "Decoder",
+    "Encoder",
+    "Reconstruction",
+    "default_bundle",
+    "inspect",
+]

@@ -1,0 +1,145 @@
+"""The workstation's half: bytes and side image -> picture."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from os import PathLike
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mdic_ros.codec.bitstream import split
+from mdic_ros.codec.bundle import WORKSTATION, Bundle
+from mdic_ros.codec.entropy_coding import EntropyCoder
+from mdic_ros.codec.images import Image, to_image, to_tensor
+from mdic_ros.models.mdic import MDIC, MULTIPLE, pad_to_multiple
+from mdic_ros.models.text import encode_text
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What comes out of a bitstream."""
+
+    image: Image  #: H x W x 3 uint8 RGB, the coded size
+    mask: npt.NDArray[np.uint8]  #: H x W uint8: 255 = shared with the side image, 0 = not, or no side image
+    caption: str  #: the text that conditioned the denoiser
+    timings: dict[str, float]  #: milliseconds: entropy, caption, side, denoise, pixels, total
+    rate_point: int  #: what was decoded, 0 = coarsest
+    cut: bool  #: the packet was cut on its way: `rate_point` is coarser than what was sent
+
+
+class Decoder:
+    """Decodes bitstreams with the workstation's half of a bundle.
+
+    >>> decoder = Decoder.from_pretrained()
+    >>> picture = decoder.decode(data, side=right_image).image
+    """
+
+    def __init__(self, bundle: Bundle, device: str | torch.device = "cpu") -> None:
+        self.device = torch.device(device)
+        self.model_id, self.fingerprint = bundle.model_id, bundle.fingerprint
+        self._identity = bytes.fromhex(bundle.fingerprint)
+        self._guidance = bundle.guidance
+        parts = {name: bundle.load(name, device) for name in WORKSTATION}
+        self._coder = EntropyCoder(parts.pop("entropy_model"), self._identity)
+        self.rate_points: int = self._coder.prior.scales
+        self._tokenizer, self._text_encoder = parts.pop("tokenizer"), parts.pop("text_encoder")
+        self._captioner = parts.pop("captioner")
+        self._mdic = MDIC(**parts).to(self.device, memory_format=torch.channels_last).eval()
+        self._text: dict[str, Tensor] = {}
+
+    @classmethod
+    def from_pretrained(cls, path: str | PathLike[str] | None = None, device: str | torch.device = "cpu") -> Decoder:
+        """Loads the workstation's half of a bundle folder; None = the shipped one.
+
+        Raises:
+            BundleError: the folder is no whole, undamaged bundle.
+        """
+        return cls(Bundle(path), device)
+
+    def caption(self, side: Image) -> str:
+        """Describes a side image, H x W x 3 uint8 RGB; slower than a decode, so callers keep it for some frames."""
+        return self._captioner.caption(side)
+
+    @torch.inference_mode()
+    def decode(
+        self, data: bytes, side: Image | None = None, *, caption: str | None = None, steps: int = 1, seed: int = 0
+    ) -> Reconstruction:
+        """Decodes a bitstream.
+
+        The same bytes, side image, caption, seed and steps give the same picture on one machine.
+
+        Args:
+            data: a bitstream of this bundle, whole or cut.
+            side: the other view, H x W x 3 uint8 RGB of the coded size; None = decode without it.
+            caption: text for the denoiser; None = the captioner's words for the side image ("" without one).
+            steps: denoising steps, 1 to 1000: 1 is the closest to the original on average, more are sharper.
+            seed: of the noise that the denoiser starts from.
+
+        Raises:
+            BitstreamError: damaged, cut too short, foreign, of another version or model.
+            ValueError: the side image is none or of another size than the coded image, or steps out of range.
+        """
+        if not 1 <= steps <= 1000:
+            raise ValueError(f"steps must be 1 to 1000, not {steps}")
+        clock = _Clock(self.device)
+        info, header, payload = split(data, self._identity, self.rate_points)
+        height, width = info.height, info.width
+        if side is not None and side.shape[:2] != (height, width):
+            raise ValueError(
+                f"the side image is {side.shape[0]}x{side.shape[1]}, the coded image {height}x{width}: resize it first"
+            )
+        padded = (-(-height // MULTIPLE) * MULTIPLE, -(-width // MULTIPLE) * MULTIPLE)
+        grid = (padded[0] // 16, padded[1] // 16)
+        tokens = self._coder.decode(payload, grid, info.rate_point + 1, header)
+        x_hat = self._mdic.quantizer.dequantize([t[None] for t in tokens], grid)
+        clock.lap("entropy")
+        if caption is None:
+            caption = "" if side is None else self.caption(side)
+        z_text = self._encode_text(caption)
+        clock.lap("caption")
+        if side is None:
+            view = self._mdic.no_side(padded)
+        else:
+            view = self._mdic.side(pad_to_multiple(to_tensor(side, self.device), MULTIPLE))
+        condition = self._mdic.condition(x_hat, view)
+        clock.lap("side")
+        # On the CPU, so that one seed is one noise on every device.
+        noise = torch.randn(view.z_y.shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
+        empty = self._encode_text("") if self._guidance != 1 else None
+        z = self._mdic.denoise(noise, condition, z_text, steps, self._guidance, empty)
+        clock.lap("denoise")
+        image = to_image(self._mdic.pixels(z, condition, view), height, width)
+        mask = F.interpolate(condition.mask, size=padded, mode="bilinear", align_corners=False)
+        shared = to_image(2 * mask - 1, height, width)[:, :, 0]
+        clock.lap("pixels")
+        rate_point = len(tokens) - 1
+        return Reconstruction(image, shared, caption, clock.timings(), rate_point, rate_point < info.rate_point)
+
+    def _encode_text(self, caption: str) -> Tensor:
+        if caption not in self._text:
+            if len(self._text) > 8:  # captions change seldom; do not hoard those of a day
+                self._text.clear()
+            self._text[caption] = encode_text(self._tokenizer, self._text_encoder, [caption])
+        return self._text[caption]
+
+
+class _Clock:
+    """Milliseconds between laps, with the device's work done."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._laps = device, {}
+        self._start = self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        now = time.perf_counter()
+        self._laps[name], self._last = 1e3 * (now - self._last), now
+
+    def timings(self) -> dict[str, float]:
+        return {**self._laps, "total": 1e3 * (self._last - self._start)}

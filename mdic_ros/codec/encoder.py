@@ -1,0 +1,97 @@
+"""The robot's half: image -> bytes."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+import torch
+
+from mdic_ros.codec.bitstream import pack_header
+from mdic_ros.codec.bundle import ROBOT, Bundle
+from mdic_ros.codec.entropy_coding import EntropyCoder
+from mdic_ros.codec.images import Image, to_tensor
+from mdic_ros.models.autoencoder import encode_latent
+from mdic_ros.models.mdic import MULTIPLE, pad_to_multiple
+
+
+class BudgetError(ValueError):
+    """Not even the coarsest rate point fits into `max_bytes`. `smallest` is what it would take, bytes."""
+
+    def __init__(self, smallest: int, max_bytes: int) -> None:
+        super().__init__(f"the coarsest rate point of this frame has {smallest} bytes, over the limit of {max_bytes}")
+        self.smallest = smallest
+
+
+class Encoder:
+    """Encodes images with the robot's half of a bundle; never sees the side image.
+
+    >>> encoder = Encoder.from_pretrained()
+    >>> data = encoder.encode(image, max_bytes=150)
+    """
+
+    def __init__(self, bundle: Bundle, device: str | torch.device = "cpu") -> None:
+        self.device = torch.device(device)
+        self.model_id, self.fingerprint = bundle.model_id, bundle.fingerprint
+        vae, self._hyper_align, self._quantizer, prior = (bundle.load(name, device) for name in ROBOT)
+        del vae.decoder, vae.post_quant_conv  # the workstation's half
+        self._vae = vae.to(memory_format=torch.channels_last)
+        self._hyper_align = self._hyper_align.to(memory_format=torch.channels_last)
+        self._coder = EntropyCoder(prior, bytes.fromhex(bundle.fingerprint))
+        self.rate_points: int = prior.scales
+
+    @classmethod
+    def from_pretrained(cls, path: str | PathLike[str] | None = None, device: str | torch.device = "cpu") -> Encoder:
+        """Loads the robot's half (vae, hyper_align, quantizer, entropy_model) of a bundle folder; None = the shipped one.
+
+        Raises:
+            BundleError: the folder is no whole, undamaged bundle.
+        """
+        return cls(Bundle(path), device)
+
+    @torch.inference_mode()
+    def encode_all(self, image: Image) -> list[bytes]:
+        """Encodes an image at every rate point, for the price of one.
+
+        Args:
+            image: H x W x 3 uint8 RGB, from 64 x 128 to 4096 x 4096.
+
+        Returns:
+            One bitstream per rate point, coarse to fine.
+
+        Raises:
+            ValueError: no such image, or its size is out of range.
+        """
+        pixels = to_tensor(image, self.device)
+        height, width = image.shape[:2]
+        identity = bytes.fromhex(self.fingerprint)
+        headers = [pack_header(r, identity, height, width) for r in range(self.rate_points)]
+        z = encode_latent(self._vae, pad_to_multiple(pixels, MULTIPLE))
+        _, indices, _ = self._quantizer(self._hyper_align(z))
+        payloads = self._coder.encode([tokens[0] for tokens in indices], headers[-1])
+        return [header + payload for header, payload in zip(headers, payloads, strict=True)]
+
+    def encode(self, image: Image, *, rate_point: int | None = None, max_bytes: int | None = None) -> bytes:
+        """Encodes an image.
+
+        Args:
+            image: H x W x 3 uint8 RGB, from 64 x 128 to 4096 x 4096.
+            rate_point: 0 (coarsest) to `rate_points` - 1; None = the finest.
+            max_bytes: upper limit of the bitstream's size; the finest rate point that fits, up to `rate_point`.
+
+        Returns:
+            The bitstream, header and checks included.
+
+        Raises:
+            BudgetError: not even rate point 0 fits into `max_bytes`.
+            ValueError: no such image, size or rate point.
+        """
+        finest = self.rate_points - 1 if rate_point is None else rate_point
+        if not 0 <= finest < self.rate_points:
+            raise ValueError(f"rate point {rate_point} is not in 0..{self.rate_points - 1}")
+        streams = self.encode_all(image)[: finest + 1]
+        if max_bytes is None:
+            return streams[-1]
+        fitting = [stream for stream in streams if len(stream) <= max_bytes]
+        if not fitting:
+            raise BudgetError(len(streams[0]), max_bytes)
+        return fitting[-1]

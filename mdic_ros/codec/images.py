@@ -1,0 +1,29 @@
+"""uint8 images at the public boundary <-> tensors inside."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Image = npt.NDArray[np.uint8]  #: H x W x 3 uint8 RGB
+
+
+def to_tensor(image: Image, device: str | torch.device) -> Tensor:
+    """H x W x 3 uint8 RGB to (1, 3, H, W) float32 in [-1, 1].
+
+    Raises:
+        ValueError: another shape or type.
+    """
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ValueError(f"an image is an H x W x 3 uint8 RGB array, not {what}")
+    pixels = torch.tensor(image, device=device).permute(2, 0, 1)[None]
+    return pixels.float() / 127.5 - 1
+
+
+def to_image(picture: Tensor, height: int, width: int) -> Image:
+    """(1, C, H', W') float, about [-1, 1], to height x width x C uint8; the padding is cut off."""
+    pixels = (picture[0, :, :height, :width].float().clamp(-1, 1) + 1) * 127.5
+    return np.ascontiguousarray(pixels.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy())

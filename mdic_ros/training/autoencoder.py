@@ -1,0 +1,77 @@
+"""Stage 1: the LDM autoencoder. Its weights are frozen afterwards, as the paper freezes Stable Diffusion's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from mdic_ros.models.autoencoder import decode_latent, encode_latent
+from mdic_ros.training.data import Batch
+
+#: A 2.9 M-parameter /8 autoencoder with eight channels and a 4x4 pixel-unshuffle stem.
+SMALL_VAE = {
+    "in_channels": 48,
+    "out_channels": 48,
+    "latent_channels": 8,
+    "block_out_channels": (96, 128),
+    "down_block_types": ("DownEncoderBlock2D",) * 2,
+    "up_block_types": ("UpDecoderBlock2D",) * 2,
+    "layers_per_block": 1,
+    "norm_num_groups": 16,
+    "mid_block_add_attention": False,
+    "scaling_factor": 1.0,
+    "shift_factor": 0.0,
+}
+
+
+@dataclass
+class AutoencoderConfig:
+    """Stage options, under `autoencoder:` in the YAML."""
+
+    vae: dict = field(default_factory=lambda: dict(SMALL_VAE))
+    kl_weight: float = 1e-6
+    l1_weight: float = 0.1
+
+
+class AutoencoderStage:
+    """L2 + L1 reconstruction with a touch of KL, so that the latent stays smooth (latent diffusion, section 3.1)."""
+
+    def __init__(self, config: AutoencoderConfig, held_out: Batch, device: torch.device) -> None:
+        self.config, self.held_out, self.device = config, held_out, device
+        self.network = AutoencoderKL(**config.vae).to(device, memory_format=torch.channels_last)
+
+    def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, float]]:
+        image = batch.x.to(self.device)
+        z = encode_latent(self.network, image, sample=True)
+        output = decode_latent(self.network, z).float()
+        l2, l1 = F.mse_loss(output, image), F.l1_loss(output, image)
+        # Only the mean's half of the KL divergence: it keeps the latent near unit scale.
+        kl = 0.5 * z.float().square().mean()
+        loss = l2 + self.config.l1_weight * l1 + self.config.kl_weight * kl
+        return loss, {"psnr": psnr(l2)}
+
+    def validate(self) -> dict[str, float]:
+        image = self.held_out.x.to(self.device)
+        z = encode_latent(self.network, image)
+        # Diffusion wants a latent of zero mean and unit variance: two constants do it.
+        scale, shift = self.network.config.scaling_factor, self.network.config.shift_factor
+        raw = z.float() / scale + shift
+        output = decode_latent(self.network, z).float().clamp(-1, 1)
+        self.latent_mean, self.latent_std = raw.mean().item(), raw.std().item()
+        return {"psnr": psnr(F.mse_loss(output, image)), "latent_std": self.latent_std}
+
+    def save(self, bundle: Path) -> None:
+        before = self.network.config.scaling_factor, self.network.config.shift_factor
+        self.network.register_to_config(scaling_factor=1 / self.latent_std, shift_factor=self.latent_mean)
+        self.network.save_pretrained(bundle / "vae")
+        self.network.register_to_config(scaling_factor=before[0], shift_factor=before[1])
+
+
+def psnr(mse: Tensor) -> float:
+    """PSNR in dB of a mean squared error between images in [-1, 1]."""
+    return -10 * torch.log10(mse.detach() / 4).item()
