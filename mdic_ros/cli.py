@@ -450,6 +450,82 @@ def info(
         describe_packet(path)
 
 
+class Stage(StrEnum):
+    """Training stages, in the order in which a bundle needs them."""
+
+    autoencoder = "autoencoder"
+    codec = "codec"
+    captioner = "captioner"
+
+
+class View(StrEnum):
+    """Which pixels `mdic eval` compares."""
+
+    kitti = "kitti"
+    native = "native"
+
+
+@app.command("eval")
+def evaluate(
+    data: Annotated[Path, typer.Argument(help="A recording, or a folder of recordings (one per drive).")],
+    model: Annotated[Path | None, typer.Option(help="Model bundle; the shipped one if not given.")] = None,
+    protocol: Annotated[
+        View, typer.Option(help="kitti: centre crop 370x740 resized to 128x256, as in the paper; native: whole images.")
+    ] = View.kitti,
+    steps: Annotated[int, typer.Option(min=1, max=1000, help="Denoising steps.")] = 1,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many frames of each recording.")] = None,
+    output: Annotated[Path | None, typer.Option(help="JSON file for all figures and what made them.")] = None,
+) -> None:
+    """Measure a bundle: real bitstreams at every rate point, decoded with, without and with a foreign side image.
+
+    Examples:
+
+        mdic eval DEV --output figures.json
+
+        mdic eval DRIVE --protocol native --steps 4 --limit 2
+    """
+    import json
+
+    from .evaluation.evaluate import markdown, run
+
+    with _progress("evaluating") as progress:
+        report = run(data, model, protocol.value, steps, limit, progress=progress)
+    report["command"] = " ".join(["mdic", *sys.argv[1:]])
+    if output is not None:
+        _write_file(output, (json.dumps(report, indent=1) + "\n").encode())
+    typer.echo(markdown(report))
+
+
+@app.command()
+def train(
+    stage: Annotated[Stage, typer.Argument(help="Run them in this order, into one bundle.")],
+    data: Annotated[Path, typer.Option(help="Folder with captions.jsonl and stereo/<folder>/<drive>/{left,right}.")],
+    bundle: Annotated[Path, typer.Option(help="Folder of the model to write; its name becomes the model id.")],
+    out: Annotated[Path, typer.Option(help="Logs and checkpoint; a stopped run goes on from here.")],
+    config: Annotated[Path | None, typer.Option(help="YAML; config/train/STAGE.yaml if not given.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Wall-clock budget instead of the YAML's.")] = None,
+) -> None:
+    """Train one stage of a bundle. Ctrl-C saves; the same command goes on from there.
+
+    Examples:
+
+        mdic train autoencoder --data DATA --bundle my_model --out runs/autoencoder
+
+        mdic train codec --data DATA --bundle my_model --out runs/codec
+
+        mdic train captioner --data DATA --bundle my_model --out runs/captioner
+    """
+    from .resources import resource
+    from .training.stages import train as run_stage
+
+    yaml_file = config or resource(f"config/train/{stage.value}.yaml")
+    fingerprint = run_stage(stage.value, yaml_file, data, out, bundle, minutes)
+    if fingerprint is None:
+        _say(f"{stage.value} is in {bundle}; the bundle is whole once all stages have run")
+    else:
+        _say(f"{bundle} is a whole bundle, fingerprint {fingerprint}")
+
+
 # --- the command itself -------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,114 @@
+"""The training stages as `mdic train` runs them: YAML and data in, components of a bundle out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from diffusers import AutoencoderKL
+from transformers import AutoTokenizer
+
+from mdic_ros.training.autoencoder import AutoencoderConfig, AutoencoderStage
+from mdic_ros.training.bundling import finish_bundle
+from mdic_ros.training.captioner import train as train_captioner
+from mdic_ros.training.codec import CodecConfig, CodecStage
+from mdic_ros.training.data import Batch, StereoCrops, held_out_batch, load_pairs
+from mdic_ros.training.loop import LoopConfig, run
+from mdic_ros.training.tokenizer import build_tokenizer, read_captions, sentences
+
+
+class ConfigError(ValueError):
+    """A training YAML with an unknown or missing option."""
+
+
+@dataclass
+class DataConfig:
+    """What to train on, under `data:`."""
+
+    folders: tuple[str, ...] = ("train",)
+    hold_out: tuple[str, ...] = ()
+
+
+def read_config(path: Path, kind: type[Any], section: str) -> Any:
+    """One section of a YAML file as a dataclass; absent = all defaults.
+
+    Raises:
+        ConfigError: no YAML mapping, or an option that the dataclass does not have.
+    """
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+        options = {k: tuple(v) if isinstance(v, list) else v for k, v in content.get(section, {}).items()}
+        return kind(**options)
+    except (yaml.YAMLError, AttributeError, TypeError) as error:
+        raise ConfigError(f"{path}, {section}: {error}") from error
+
+
+def _data(config: Path, data: Path, loop: LoopConfig) -> tuple[StereoCrops, Batch]:
+    options: DataConfig = read_config(config, DataConfig, "data")
+    pairs = load_pairs(data, list(options.folders), [])
+    training = [pair for pair in pairs if pair.drive not in options.hold_out]
+    held_out = [pair for pair in pairs if pair.drive in options.hold_out]
+    if not training or not held_out:
+        raise ConfigError(f"{config}, data: hold_out must name at least one drive of the data, but not all")
+    return StereoCrops(training, loop.size, loop.batch, loop.seed), held_out_batch(held_out)
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _autoencoder(config: Path, data: Path, out: Path, bundle: Path, loop: LoopConfig) -> None:
+    batches, held_out = _data(config, data, loop)
+    stage = AutoencoderStage(read_config(config, AutoencoderConfig, "autoencoder"), held_out, _device())
+    run(stage, batches, loop, out, bundle)
+
+
+def _codec(config: Path, data: Path, out: Path, bundle: Path, loop: LoopConfig) -> None:
+    if not (bundle / "vae").is_dir():
+        raise ConfigError(f"{bundle} has no vae: run `mdic train autoencoder` into it first")
+    batches, held_out = _data(config, data, loop)
+    if not (bundle / "tokenizer").is_dir():
+        build_tokenizer(sentences(read_captions(data / "captions.jsonl"))).save_pretrained(bundle / "tokenizer")
+    tokenizer = AutoTokenizer.from_pretrained(bundle / "tokenizer", local_files_only=True)
+    vae = AutoencoderKL.from_pretrained(bundle / "vae", local_files_only=True, torch_dtype=torch.float32)
+    options = read_config(config, CodecConfig, "codec")
+    stage = CodecStage(options, vae, tokenizer, held_out, _device(), loop.batch, loop.size, loop.seed)
+    run(stage, batches, loop, out, bundle)
+
+
+def _captioner(config: Path, data: Path, out: Path, bundle: Path, loop: LoopConfig) -> None:
+    train_captioner(config, data, out, bundle, loop.minutes)
+
+
+STAGES: dict[str, Callable[[Path, Path, Path, Path, LoopConfig], None]] = {
+    "autoencoder": _autoencoder,
+    "codec": _codec,
+    "captioner": _captioner,
+}
+
+
+def train(stage: str, config: Path, data: Path, out: Path, bundle: Path, minutes: float | None = None) -> str | None:
+    """Trains one stage and writes its components into a bundle; goes on where a stopped run was.
+
+    Args:
+        stage: a key of `STAGES`; run them in that order.
+        config: YAML, see config/train/.
+        data: folder with captions.jsonl and stereo/<folder>/<drive>/{left,right}.
+        out: logs and checkpoint.
+        bundle: folder of the model; its name becomes the model id.
+        minutes: overrides the wall-clock budget of the YAML.
+
+    Returns:
+        The bundle's fingerprint once all its components are there, else None.
+    """
+    loop: LoopConfig = read_config(config, LoopConfig, "loop")
+    if minutes is not None:
+        loop.minutes = minutes
+    STAGES[stage](config, data, out, bundle, loop)
+    if not all((bundle / name).is_dir() for name in ("vae", "unet", "captioner")):
+        return None
+    return finish_bundle(bundle, bundle.resolve().name)
