@@ -17,9 +17,10 @@ from mdic_ros.training.captioner import (
     CaptionerConfig,
     CaptionerStage,
     build_captioner,
+    compose_caption,
     train,
 )
-from mdic_ros.training.data import load_pairs
+from mdic_ros.training.data import Pair, load_pairs
 from mdic_ros.training.tokenizer import build_tokenizer
 
 CAPTIONS = {
@@ -61,17 +62,32 @@ def captioner():
 
 def test_batches_are_seeded_and_mirror_their_words(data, captioner):
     pairs = load_pairs(data, ["train"], ["drive_b", "drive_c"])
-    first, again = (CaptionCrops(pairs, captioner, batch=16, seed=3).sample() for _ in range(2))
+    annotated = CaptionerConfig(**TINY, composed=0.0)
+    first, again = (CaptionCrops(pairs, captioner, annotated, batch=16, seed=3).sample() for _ in range(2))
     assert first.pixel_values.shape == (16, 3, 32, 64) and first.pixel_values.dtype == torch.float32
     torch.testing.assert_close(first.pixel_values, again.pixel_values)
     said = set(captioner.tokenizer.batch_decode(first.token_ids, skip_special_tokens=True))
     assert said == {"a red car on the left , trees", "a red car on the right , trees"}
 
 
+@pytest.mark.parametrize(
+    ("caption", "tags", "expected"),
+    [
+        ("", ("street", "umbrella", "sky"), "a street with an umbrella"),
+        ("", ("trees", "road", "trees"), "a road with trees and trees"),
+        ("a black and white photo of a car", ("path", "shadow"), "a black and white photo of a path"),
+        ("", ("path",), "a path"),
+    ],
+)
+def test_composed_sentences(caption, tags, expected):
+    pair = Pair("drive", "0", Image.new("RGB", (2, 1)), Image.new("RGB", (2, 1)), caption, tags)
+    assert compose_caption(pair, np.random.default_rng(0)) == expected
+
+
 def test_loss_and_figures(data, captioner):
     pairs = load_pairs(data, ["train"], [])
     stage = CaptionerStage(captioner, pairs, CaptionerConfig(**TINY))
-    loss, figures = stage.loss(CaptionCrops(pairs, captioner, batch=4, seed=0).sample(), 0.0)
+    loss, figures = stage.loss(CaptionCrops(pairs, captioner, stage.config, batch=4, seed=0).sample(), 0.0)
     loss.backward()
     assert torch.isfinite(loss) and 0 <= figures["accuracy"] <= 1
     with torch.no_grad():
