@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import nn
 
 from mdic_ros.models.captioner import Captioner
 from mdic_ros.resources import resource
+
+transformers.utils.logging.disable_progress_bar()  # small files; a bar per component would only scroll the terminal
 
 INDEX = "model_index.json"
 

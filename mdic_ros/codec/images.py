@@ -19,7 +19,8 @@ def to_tensor(image: Image, device: str | torch.device) -> Tensor:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise ValueError(f"an image is an H x W x 3 uint8 RGB array, not {what}")
-    pixels = torch.tensor(image, device=device).permute(2, 0, 1)[None]
+    # A copy: images that wrap a message are read-only, and flipped ones have strides that torch does not take.
+    pixels = torch.from_numpy(image.copy()).to(device).permute(2, 0, 1)[None]
     return pixels.float() / 127.5 - 1
 
 

@@ -1,0 +1,147 @@
+"""Encoder and Decoder: image to bytes to picture."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from mdic_ros.codec import BitstreamError, BudgetError, Decoder, Encoder, inspect
+
+
+def scene(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A smooth coloured texture, uint8 RGB."""
+    rng = np.random.default_rng(seed)
+    coarse = torch.tensor(rng.random((1, 3, 6, 9)), dtype=torch.float32)
+    smooth = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bicubic").clamp(0, 1)
+    return (smooth[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_bundle) -> Encoder:
+    return Encoder.from_pretrained(tiny_bundle)
+
+
+@pytest.fixture(scope="module")
+def decoder(tiny_bundle) -> Decoder:
+    return Decoder.from_pretrained(tiny_bundle)
+
+
+@pytest.mark.parametrize("size", [(64, 128), (128, 256), (65, 129), (101, 333), (370, 740)])
+def test_any_size_comes_back_at_its_size(encoder, decoder, size):
+    image, side = scene(*size), scene(*size, seed=1)
+    streams = encoder.encode_all(image)
+    assert len(streams) == encoder.rate_points == 5
+    assert [len(s) for s in streams] == sorted(len(s) for s in streams)
+    for rate_point in (0, 4):
+        out = decoder.decode(streams[rate_point], side, caption="a street")
+        assert out.image.shape == image.shape and out.image.dtype == np.uint8
+        assert out.mask.shape == size and out.mask.dtype == np.uint8
+        assert out.rate_point == rate_point and not out.cut
+        assert inspect(streams[rate_point]).height == size[0]
+
+
+def test_same_input_same_picture(encoder, decoder, tiny_bundle):
+    image, side = scene(128, 256), scene(128, 256, seed=1)
+    data = encoder.encode(image)
+    assert data == encoder.encode(image)
+    one = decoder.decode(data, side, steps=2, seed=3)
+    two = Decoder.from_pretrained(tiny_bundle).decode(data, side, steps=2, seed=3)
+    assert np.array_equal(one.image, two.image) and np.array_equal(one.mask, two.mask)
+    assert one.caption == two.caption
+
+
+def test_the_picture_depends_on_everything_it_should(encoder, decoder):
+    image, side = scene(128, 256), scene(128, 256, seed=1)
+    data = encoder.encode(image)
+    base = decoder.decode(data, side, caption="a street").image
+    others = {
+        "bytes": decoder.decode(encoder.encode(scene(128, 256, seed=2)), side, caption="a street"),
+        "rate point": decoder.decode(encoder.encode(image, rate_point=1), side, caption="a street"),
+        "side image": decoder.decode(data, scene(128, 256, seed=3), caption="a street"),
+        "no side image": decoder.decode(data, None, caption="a street"),
+        "caption": decoder.decode(data, side, caption="a red car"),
+        "seed": decoder.decode(data, side, caption="a street", seed=1),
+        "steps": decoder.decode(data, side, caption="a street", steps=3),
+    }
+    for what, other in others.items():
+        assert not np.array_equal(base, other.image), what
+
+
+def test_without_a_side_image_there_is_no_mask_and_no_caption(encoder, decoder):
+    out = decoder.decode(encoder.encode(scene(64, 128)))
+    assert out.caption == "" and not out.mask.any()
+    assert set(out.timings) == {"entropy", "caption", "side", "denoise", "pixels", "total"}
+
+
+def test_budgets(encoder):
+    image = scene(128, 256)
+    sizes = [len(s) for s in encoder.encode_all(image)]
+    assert len(encoder.encode(image, max_bytes=sizes[2])) == sizes[2]
+    assert len(encoder.encode(image, max_bytes=sizes[3] - 1)) == sizes[2]
+    assert len(encoder.encode(image, max_bytes=10**6, rate_point=1)) == sizes[1]
+    with pytest.raises(BudgetError, match=f"has {sizes[0]} bytes") as error:
+        encoder.encode(image, max_bytes=3)
+    assert error.value.smallest == sizes[0]
+
+
+def test_a_cut_packet_is_a_coarser_picture(encoder, decoder):
+    image, side = scene(128, 256), scene(128, 256, seed=1)
+    streams = encoder.encode_all(image)
+    for rate_point in range(4):
+        cut = decoder.decode(streams[4][: len(streams[rate_point]) + 1], side, caption="")
+        assert cut.cut and cut.rate_point == rate_point
+        whole = decoder.decode(streams[rate_point], side, caption="")
+        assert np.array_equal(cut.image, whole.image)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((128, 256), np.uint8),
+        np.zeros((128, 256, 4), np.uint8),
+        np.zeros((128, 256, 3), np.float32),
+        np.zeros((63, 256, 3), np.uint8),
+        np.zeros((128, 127, 3), np.uint8),
+        "left.png",
+    ],
+)
+def test_what_is_no_image_is_refused(encoder, image):
+    with pytest.raises(ValueError):
+        encoder.encode(image)
+
+
+def test_bad_arguments_say_what_is_allowed(encoder, decoder):
+    image = scene(128, 256)
+    data = encoder.encode(image)
+    with pytest.raises(ValueError, match=r"0\.\.4"):
+        encoder.encode(image, rate_point=5)
+    with pytest.raises(ValueError, match="64x128, the coded image 128x256"):
+        decoder.decode(data, scene(64, 128))
+    with pytest.raises(ValueError, match="steps"):
+        decoder.decode(data, steps=0)
+
+
+def test_a_packet_of_another_model_is_refused(encoder, other_bundle):
+    with pytest.raises(BitstreamError):
+        Decoder.from_pretrained(other_bundle).decode(encoder.encode(scene(64, 128)))
+
+
+def test_read_only_and_strided_images_work(encoder):
+    image = scene(64, 128)
+    flipped = image[:, ::-1]
+    image.setflags(write=False)
+    assert encoder.encode(image) and encoder.encode(flipped) == encoder.encode(flipped.copy())
+
+
+def test_odd_torch_settings_do_not_change_the_tokens_that_come_out(encoder, decoder):
+    data = encoder.encode(scene(128, 256))
+    digest = hashlib.sha256(decoder.decode(data, caption="").image.tobytes()).hexdigest()
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        again = decoder.decode(data, caption="")
+    finally:
+        torch.set_num_threads(threads)
+    assert again.rate_point == 4
+    assert hashlib.sha256(decoder.decode(data, caption="").image.tobytes()).hexdigest() == digest
