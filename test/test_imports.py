@@ -136,9 +136,7 @@ def test_third_party_imports_are_declared() -> None:
 def test_ros_packages_are_in_package_xml() -> None:
     manifest = (ROOT / "package.xml").read_text()
     used = {module.split(".")[0] for path in FILES for module, _ in imports(path)} & ROS
-    # Used where they are installed, done without elsewhere.
-    optional = {"cv_bridge", "diagnostic_updater"}
-    missing = {name for name in used - optional if f"depend>{name}</" not in manifest}
+    missing = {name for name in used if f"depend>{name}</" not in manifest}
     assert not missing
 
 
