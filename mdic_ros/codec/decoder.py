@@ -49,7 +49,8 @@ class Decoder:
         self.rate_points: int = self._coder.prior.scales
         self._tokenizer, self._text_encoder = parts.pop("tokenizer"), parts.pop("text_encoder")
         self._captioner = parts.pop("captioner")
-        self._mdic = MDIC(**parts).to(self.device, memory_format=torch.channels_last).eval()
+        self._mdic = MDIC(**parts).to(self.device).eval()
+        self._mdic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._text: dict[str, Tensor] = {}
 
     @classmethod
@@ -132,7 +133,8 @@ class _Clock:
     """Milliseconds between laps, with the device's work done."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device, self._laps = device, {}
+        self._device = device
+        self._laps: dict[str, float] = {}
         self._start = self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:

@@ -41,7 +41,7 @@ class Encoder:
 
     @classmethod
     def from_pretrained(cls, path: str | PathLike[str] | None = None, device: str | torch.device = "cpu") -> Encoder:
-        """Loads the robot's half (vae, hyper_align, quantizer, entropy_model) of a bundle folder; None = the shipped one.
+        """Loads the robot's half of a bundle folder (see `bundle.ROBOT`); None = the shipped one.
 
         Raises:
             BundleError: the folder is no whole, undamaged bundle.

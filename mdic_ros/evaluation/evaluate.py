@@ -91,7 +91,7 @@ def evaluate(
 
 
 def summarise(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Means over the images, one row per side image and rate point. MS-SSIM in dB is taken of the mean, as papers do."""
+    """Means over the images per side image and rate point. MS-SSIM in dB is taken of the mean, as papers do."""
     table = []
     for side in dict.fromkeys(row.side for row in rows):
         for rate_point in sorted({row.rate_point for row in rows}):
@@ -148,12 +148,14 @@ def run(
 def markdown(report: dict[str, Any]) -> str:
     """The summary as a Markdown table."""
     lines = [
-        f"{report['model_id']} {report['fingerprint'][:8]}, protocol {report['protocol']}, {report['images']} images of "
+        f"{report['model_id']} {report['fingerprint'][:8]}, protocol {report['protocol']}, "
+        f"{report['images']} images of "
         f"{len(report['drives'])} drives, {report['steps']} step(s)",
         "",
         "| side image | rate point | bytes (max) | bpp | PSNR dB | MS-SSIM dB |",
         "|---|---|---|---|---|---|",
-        f"| copied as it is | - | 0 | 0 | {report['side_copied']['psnr']:.2f} | {report['side_copied']['ms_ssim_db']:.2f} |",
+        f"| copied as it is | - | 0 | 0 | {report['side_copied']['psnr']:.2f} "
+        f"| {report['side_copied']['ms_ssim_db']:.2f} |",
     ]
     lines += [
         f"| {r['side']} | {r['rate_point']} | {r['bytes']:.0f} ({r['max_bytes']}) | {r['bpp']:.4f} | {r['psnr']:.2f} "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
@@ -18,14 +20,15 @@ class MaskGenerator(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(self, features: int = 192, channels: int = 96, temperature: float = 1.0) -> None:
         super().__init__()
+        last = nn.Conv2d(channels, 1, 3, padding=1)
+        torch.nn.init.constant_(cast(Tensor, last.bias), 2.0)  # start open: most of the two views is shared
         self.body = nn.Sequential(
             nn.Conv2d(4 * features, channels, 1),
             nn.SiLU(),
             nn.Conv2d(channels, channels, 3, padding=1),
             nn.SiLU(),
-            nn.Conv2d(channels, 1, 3, padding=1),
+            last,
         )
-        nn.init.constant_(self.body[-1].bias, 2.0)  # start open: most of the two views is shared
 
     def forward(self, x_hat: Tensor, y_hat: Tensor) -> Tensor:
         """x^ and the aligned y^, (B, M, h, w) each, to m_v (B, 1, h, w) in [0, 1]."""

@@ -24,7 +24,6 @@ from mdic_ros.models.quantizer import MultiScaleQuantizer
 from mdic_ros.models.side_alignment import DetailRefiner, SideAlignment
 from mdic_ros.models.side_fusion import SideFusion
 
-
 #: Images are padded to multiples of this many pixels: token grids down to quarters of the feature grid (16 pixels), and
 #: four levels of the denoiser on the latent (8 pixels), are whole then. Part of the stream's format.
 MULTIPLE = 64

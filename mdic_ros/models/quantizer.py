@@ -8,6 +8,7 @@ indices is a picture. A single grid is the paper's own layout: a list of length 
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,7 @@ class MultiScaleQuantizer(ModelMixin, ConfigMixin):
         features: M, channels of the features.
         codebook_size: K, codes of each grid.
         codebook_dim: dimension in which codes are compared.
-        grids: size of each token grid as a fraction of the feature grid, in quarters, coarse to fine ("1/4", "3/4", "1").
+        grids: size of each token grid as a fraction of the feature grid, in quarters, coarse to fine ("1/4", "1").
     """
 
     @register_to_config
@@ -55,9 +56,8 @@ class MultiScaleQuantizer(ModelMixin, ConfigMixin):
         )
         # What a grid says between its tokens: bilinear upsampling, then a learned touch-up (VAR's phi).
         self.phi = nn.ModuleList(nn.Conv2d(features, features, 3, padding=1) for _ in grids)
-        for conv in self.phi:
-            nn.init.zeros_(conv.weight)
-            nn.init.zeros_(conv.bias)
+        for parameter in self.phi.parameters():
+            nn.init.zeros_(parameter)
 
     def grid(self, scale: int, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of a token grid, for a feature grid of height x width."""
@@ -73,9 +73,9 @@ class MultiScaleQuantizer(ModelMixin, ConfigMixin):
         for scale, quantizer in enumerate(self.quantizers):
             rows, columns = self.grid(scale, height, width)
             share = batch * rows * columns / self.config.codebook_size
-            quantizer._codebook.threshold_ema_dead_code = 0.05 * share
-            quantizer._codebook.reset_cluster_size = 0.05 * share
-            quantizer._codebook.cluster_size.zero_()
+            codebook: Any = quantizer._codebook
+            codebook.threshold_ema_dead_code = codebook.reset_cluster_size = 0.05 * share
+            codebook.cluster_size.zero_()
 
     def forward(self, features: Tensor, *, learn: bool = True) -> tuple[list[Tensor], list[Tensor], Tensor]:
         """Quantises features.
@@ -112,7 +112,7 @@ class MultiScaleQuantizer(ModelMixin, ConfigMixin):
         """Indices of the first grids, (B, h_k, w_k) int64 each, to x^ (B, M, *size)."""
         total: Tensor | None = None
         for scale, index in enumerate(indices):
-            code = self.quantizers[scale].get_output_from_indices(index.flatten(1))
+            code = cast(VectorQuantize, self.quantizers[scale]).get_output_from_indices(index.flatten(1))
             part = self._spread(scale, code, (index.shape[1], index.shape[2]), size)
             total = part if total is None else total + part
         if total is None:

@@ -78,8 +78,8 @@ class AlignmentBlock(nn.Module):
         self.attention = RowAttention(channels, heads, reach)
         self.mix = ResBlock(channels)
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.mix(x + self.attention(x, y))
+    def forward(self, x: Tensor, y: Tensor, share: Tensor | float = 1.0) -> Tensor:
+        return self.mix(x + share * self.attention(x, y))
 
 
 class SideAlignment(ModelMixin, ConfigMixin):
@@ -155,8 +155,8 @@ class DetailRefiner(ModelMixin, ConfigMixin):
         self.mix_x, self.mix_y = ResBlock(channels), ResBlock(channels)
         self.align = nn.ModuleList(AlignmentBlock(channels, heads, reach) for _ in range(blocks))
         self.out = nn.Conv2d(channels, pixels, 3, padding=1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        for parameter in self.out.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, picture: Tensor, x_c: Tensor, side: Tensor, mask: Tensor, present: Tensor) -> Tensor:
         """Refines a decoded picture.
@@ -179,5 +179,5 @@ class DetailRefiner(ModelMixin, ConfigMixin):
         x = self.mix_x(self.in_x(x) + self.in_mask(share) + guide)
         y = self.mix_y(self.in_y(y))
         for block in self.align:
-            x = block.mix(x + present * share * block.attention(x, y))
+            x = block(x, y, present * share)
         return picture + self.shuffle(self.out(x))

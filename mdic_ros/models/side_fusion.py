@@ -45,7 +45,7 @@ class ClusterFusion(nn.Module):
         self.blocks = nn.ModuleList(ViTBlock(features, heads) for _ in range(layers))
 
     def forward(self, x_hat: Tensor, y_hat: Tensor, mask: Tensor) -> Tensor:
-        _, c, h, w = x_hat.shape
+        h, w = x_hat.shape[-2:]
         th, tw = self.TILE
         # Spread tiles evenly over the grid, overlapping where the sides are no multiples.
         starts = [(r, q) for r in _starts(h, th) for q in _starts(w, tw)]
@@ -83,7 +83,9 @@ class DetailFusion(nn.Module):
 
     def __init__(self, latent_channels: int, channels: int) -> None:
         super().__init__()
-        self.mask = nn.Sequential(nn.Conv2d(1, channels, 3, padding=1), nn.SiLU(), nn.Conv2d(channels, latent_channels, 1))
+        self.mask = nn.Sequential(
+            nn.Conv2d(1, channels, 3, padding=1), nn.SiLU(), nn.Conv2d(channels, latent_channels, 1)
+        )
         self.detail = nn.Sequential(
             nn.Conv2d(latent_channels, channels, 3, padding=1),
             ResBlock(channels),

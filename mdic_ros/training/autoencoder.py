@@ -43,7 +43,8 @@ class AutoencoderStage:
 
     def __init__(self, config: AutoencoderConfig, held_out: Batch, device: torch.device) -> None:
         self.config, self.held_out, self.device = config, held_out, device
-        self.network = AutoencoderKL(**config.vae).to(device, memory_format=torch.channels_last)
+        self.network: AutoencoderKL = AutoencoderKL(**config.vae).to(device)
+        self.network.to(memory_format=torch.channels_last)
 
     def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, float]]:
         image = batch.x.to(self.device)

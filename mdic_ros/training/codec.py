@@ -83,7 +83,7 @@ class CodecConfig:
     mask_weight: float = 0.1  #: lambda_mask of the paper
 
 
-def build(config: CodecConfig, vae: AutoencoderKL, vocabulary: int) -> dict[str, nn.Module]:
+def build(config: CodecConfig, vae: AutoencoderKL, vocabulary: int) -> dict[str, Any]:
     """Components of a small model around an autoencoder, with fresh weights."""
     latent = vae.config.latent_channels
     return {
@@ -91,7 +91,10 @@ def build(config: CodecConfig, vae: AutoencoderKL, vocabulary: int) -> dict[str,
         "hyper_align_side": HyperAlign(latent, config.channels, config.features),
         "quantizer": MultiScaleQuantizer(config.features, config.codebook_size, 32, config.grids),
         "entropy_model": EntropyModel(
-            codebook_size=config.codebook_size, grids=[float(Fraction(g)) for g in config.grids], groups=config.groups, **config.prior
+            codebook_size=config.codebook_size,
+            grids=[float(Fraction(g)) for g in config.grids],
+            groups=config.groups,
+            **config.prior,
         ),
         "mask_generator": MaskGenerator(config.features),
         "side_alignment": SideAlignment(latent, config.features),
@@ -152,7 +155,7 @@ class CodecStage:
         # The latent stays as it is, so the encoder is frozen; its decoder may still learn what the refiner leaves it.
         self.vae.decoder.requires_grad_(True)
         self.vae.post_quant_conv.requires_grad_(True)
-        self.network = nn.ModuleDict(
+        network = nn.ModuleDict(
             {
                 **self.parts,
                 "noun_predictor": self.predictor,
@@ -160,7 +163,7 @@ class CodecStage:
                 "vae_post_quant_conv": self.vae.post_quant_conv,
             }
         )
-        self.network.to(device, memory_format=torch.channels_last)
+        self.network: nn.Module = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, float]]:
         c, parts = self.config, self.parts
@@ -182,8 +185,8 @@ class CodecStage:
         captions = [t if k else "" for t, k in zip(batch.captions, keep, strict=True)]
         z_text = encode_text(self.tokenizer, parts["text_encoder"], captions)
 
-        t = self.rng.integers(0, 1000, count)
-        t = torch.from_numpy(np.where(self.rng.random(count) < c.last_timestep, 999, t)).to(self.device)
+        any_step = self.rng.integers(0, 1000, count)
+        t = torch.from_numpy(np.where(self.rng.random(count) < c.last_timestep, 999, any_step)).to(self.device)
         noise = torch.randn_like(z_x)
         noisy = self.scheduler.add_noise(z_x, noise, t)
         target = self.scheduler.get_velocity(z_x, noise, t)

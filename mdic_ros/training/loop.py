@@ -1,4 +1,4 @@
-"""The training loop shared by all stages: accelerate, EMA, a wall-clock budget, exact resume, CSV log, graceful stop."""
+"""The training loop of all stages: accelerate, EMA, a wall-clock budget, resume, CSV log, graceful stop."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ class LoopConfig:
 class Stage(Protocol):
     """What a stage gives the loop."""
 
-    network: nn.Module  #: everything trained, and buffers to be kept in checkpoints
+    #: Everything trained, and buffers to be kept in checkpoints.
+    @property
+    def network(self) -> nn.Module: ...
 
     def loss(self, batch: Any, progress: float) -> tuple[Tensor, dict[str, float]]:
         """Scalar loss and figures to log; `progress` runs from 0 to 1 over the budget."""
@@ -82,7 +84,9 @@ def run(stage: Stage, batches: Iterable[Any], config: LoopConfig, out: Path, bun
     """
     out.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(
-        mixed_precision=config.mixed_precision, gradient_accumulation_steps=config.accumulation, cpu=not torch.cuda.is_available()
+        mixed_precision=config.mixed_precision,
+        gradient_accumulation_steps=config.accumulation,
+        cpu=not torch.cuda.is_available(),
     )
     set_seed(config.seed)
     parameters = [p for p in stage.network.parameters() if p.requires_grad]

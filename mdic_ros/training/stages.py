@@ -10,13 +10,13 @@ from typing import Any
 import torch
 import yaml
 from diffusers import AutoencoderKL
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from mdic_ros.training.autoencoder import AutoencoderConfig, AutoencoderStage
 from mdic_ros.training.bundling import finish_bundle
-from mdic_ros.training.captioner import train as train_captioner
+from mdic_ros.training.captioner import CaptionCrops, CaptionerConfig, CaptionerStage, build_captioner
 from mdic_ros.training.codec import CodecConfig, CodecStage
-from mdic_ros.training.data import Batch, StereoCrops, held_out_batch, load_pairs
+from mdic_ros.training.data import Pair, StereoCrops, held_out_batch, load_pairs
 from mdic_ros.training.loop import LoopConfig, run
 from mdic_ros.training.tokenizer import build_tokenizer, read_captions, sentences
 
@@ -47,14 +47,23 @@ def read_config(path: Path, kind: type[Any], section: str) -> Any:
         raise ConfigError(f"{path}, {section}: {error}") from error
 
 
-def _data(config: Path, data: Path, loop: LoopConfig) -> tuple[StereoCrops, Batch]:
+def _pairs(config: Path, data: Path) -> tuple[list[Pair], list[Pair]]:
+    """Pairs to train on, and those of the held-out drives."""
     options: DataConfig = read_config(config, DataConfig, "data")
     pairs = load_pairs(data, list(options.folders), [])
     training = [pair for pair in pairs if pair.drive not in options.hold_out]
     held_out = [pair for pair in pairs if pair.drive in options.hold_out]
     if not training or not held_out:
         raise ConfigError(f"{config}, data: hold_out must name at least one drive of the data, but not all")
-    return StereoCrops(training, loop.size, loop.batch, loop.seed), held_out_batch(held_out)
+    return training, held_out
+
+
+def _tokenizer(data: Path, bundle: Path) -> PreTrainedTokenizerBase:
+    """The bundle's tokenizer, built from the captions of the data if it has none yet."""
+    if not (bundle / "tokenizer").is_dir():
+        build_tokenizer(sentences(read_captions(data / "captions.jsonl"))).save_pretrained(bundle / "tokenizer")
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(bundle / "tokenizer", local_files_only=True)
+    return tokenizer
 
 
 def _device() -> torch.device:
@@ -62,26 +71,32 @@ def _device() -> torch.device:
 
 
 def _autoencoder(config: Path, data: Path, out: Path, bundle: Path, loop: LoopConfig) -> None:
-    batches, held_out = _data(config, data, loop)
-    stage = AutoencoderStage(read_config(config, AutoencoderConfig, "autoencoder"), held_out, _device())
-    run(stage, batches, loop, out, bundle)
+    pairs, held_out = _pairs(config, data)
+    options = read_config(config, AutoencoderConfig, "autoencoder")
+    stage = AutoencoderStage(options, held_out_batch(held_out), _device())
+    run(stage, StereoCrops(pairs, loop.size, loop.batch, loop.seed), loop, out, bundle)
 
 
 def _codec(config: Path, data: Path, out: Path, bundle: Path, loop: LoopConfig) -> None:
     if not (bundle / "vae").is_dir():
         raise ConfigError(f"{bundle} has no vae: run `mdic train autoencoder` into it first")
-    batches, held_out = _data(config, data, loop)
-    if not (bundle / "tokenizer").is_dir():
-        build_tokenizer(sentences(read_captions(data / "captions.jsonl"))).save_pretrained(bundle / "tokenizer")
-    tokenizer = AutoTokenizer.from_pretrained(bundle / "tokenizer", local_files_only=True)
+    pairs, held_out = _pairs(config, data)
+    tokenizer = _tokenizer(data, bundle)
     vae = AutoencoderKL.from_pretrained(bundle / "vae", local_files_only=True, torch_dtype=torch.float32)
     options = read_config(config, CodecConfig, "codec")
-    stage = CodecStage(options, vae, tokenizer, held_out, _device(), loop.batch, loop.size, loop.seed)
-    run(stage, batches, loop, out, bundle)
+    validation = held_out_batch(held_out)
+    stage = CodecStage(options, vae, tokenizer, validation, _device(), loop.batch, loop.size, loop.seed)
+    run(stage, StereoCrops(pairs, loop.size, loop.batch, loop.seed), loop, out, bundle)
 
 
 def _captioner(config: Path, data: Path, out: Path, bundle: Path, loop: LoopConfig) -> None:
-    train_captioner(config, data, out, bundle, loop.minutes)
+    pairs, held_out = _pairs(config, data)
+    options = read_config(config, CaptionerConfig, "captioner")
+    torch.manual_seed(loop.seed)
+    captioner = build_captioner(_tokenizer(data, bundle), options, loop.size)
+    captioner.model.to(_device())
+    batches = CaptionCrops(pairs, captioner, options, loop.batch, loop.seed)
+    run(CaptionerStage(captioner, held_out, options), batches, loop, out, bundle)
 
 
 STAGES: dict[str, Callable[[Path, Path, Path, Path, LoopConfig], None]] = {

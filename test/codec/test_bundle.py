@@ -32,7 +32,7 @@ def test_bundles_with_other_weights_have_other_fingerprints(tiny_bundle, other_b
 
 
 def test_a_folder_without_an_index_is_no_bundle(tmp_path):
-    with pytest.raises(BundleError, match="no model_index.json"):
+    with pytest.raises(BundleError, match=r"no model_index\.json"):
         Encoder.from_pretrained(tmp_path)
 
 

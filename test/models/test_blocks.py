@@ -21,7 +21,7 @@ def test_quantizer_indices_give_back_its_own_reconstruction_at_every_rate_point(
     vq = quantizer()
     partial, indices, commitment = vq(torch.randn(2, 16, 8, 12))
     assert [tuple(i.shape) for i in indices] == [(2, 2, 3), (2, 4, 6), (2, 6, 9), (2, 8, 12)]
-    assert all(0 <= i.min() and i.max() < 32 for i in indices)
+    assert all(i.min() >= 0 and i.max() < 32 for i in indices)
     assert commitment.shape == ()
     for scale in range(4):
         torch.testing.assert_close(vq.dequantize(indices[: scale + 1], (8, 12)), partial[scale])
@@ -95,7 +95,7 @@ def test_mask_is_deterministic_at_inference_and_noisy_in_training():
     x, y = torch.randn(1, 8, 4, 8), torch.randn(1, 8, 4, 8)
     net.eval()
     first = net(x, y)
-    assert first.shape == (1, 1, 4, 8) and 0 <= first.min() and first.max() <= 1
+    assert first.shape == (1, 1, 4, 8) and first.min() >= 0 and first.max() <= 1
     assert torch.equal(first, net(x, y))
     net.train()
     assert not torch.equal(net(x, y), net(x, y))
