@@ -8,9 +8,9 @@ ROOT = Path(__file__).parent
 
 
 def data_files() -> list[tuple[str, list[str]]]:
-    """Model bundles and message definitions, as (destination folder, files) pairs relative to the prefix."""
+    """Bundles, message definitions and configuration, as (folder, files) pairs relative to the prefix."""
     files = [
-        p.relative_to(ROOT) for d in ("models", "msg") for p in sorted((ROOT / d).rglob("*")) if p.is_file()
+        p.relative_to(ROOT) for d in ("models", "msg", "config") for p in sorted((ROOT / d).rglob("*")) if p.is_file()
     ]
     folders = sorted({p.parent for p in files})
     return [(str(Path("share/mdic_ros") / d), [str(p) for p in files if p.parent == d]) for d in folders]
