@@ -212,7 +212,15 @@ class BagReader:
             self._reader.open()
         self._connections: list[Connection] = list(self._reader.connections)
         self._types: Typestore | None = None
-        self._bad_types: dict[str, str] = {}
+        # Our messages by another definition than ours; a bag without digests is taken at its word.
+        self._foreign = {
+            c.msgtype
+            for c in self._connections
+            if c.msgtype.startswith("mdic_ros/")
+            and c.digest
+            and c.msgtype in typestore().fielddefs
+            and c.digest != typestore().hash_rihs01(c.msgtype)
+        }
         self.start_ns: int = self._reader.start_time if self._reader.message_count else 0
         self.end_ns: int = self._reader.end_time - 1 if self._reader.message_count else 0
 
@@ -265,30 +273,27 @@ class BagReader:
         Raises:
             DatasetError: unknown type, or bytes that are not such a message.
         """
-        store = self._typestore()
-        if message.msgtype in self._bad_types:
-            raise DatasetError(f"{self.path}: {self._bad_types[message.msgtype]}")
+        name = message.msgtype
+        if name in self._foreign:
+            raise DatasetError(
+                f"{self.path}: recorded with another version of {name}; use the mdic_ros that wrote the bag"
+            )
+        store = typestore() if name in typestore().fielddefs else self._own_types()
         try:
-            return store.deserialize_cdr(message.data, message.msgtype)
+            return store.deserialize_cdr(message.data, name)
         except Exception as error:
             raise DatasetError(
-                f"{self.path}: a message of {message.topic} is not a {message.msgtype} "
-                f"({error or type(error).__name__})"
+                f"{self.path}: a message of {message.topic} is not a {name} ({error or type(error).__name__})"
             ) from error
 
-    def _typestore(self) -> Typestore:
-        """Ours, and for types that it does not know the definitions that the bag carries."""
+    def _own_types(self) -> Typestore:
+        """With the definitions that the bag carries of types that this package does not know."""
         if self._types is not None:
             return self._types
         store = new_typestore()
         for connection in self._connections:
             name, definition = connection.msgtype, connection.msgdef
             if name in store.fielddefs:
-                ours = name.startswith("mdic_ros/")
-                if ours and connection.digest and connection.digest != store.hash_rihs01(name):
-                    self._bad_types[name] = (
-                        f"recorded with another version of {name}; use the mdic_ros that wrote the bag"
-                    )
                 continue
             with contextlib.suppress(Exception):  # a type that nobody asks for may be as strange as it likes
                 if definition.format == MessageDefinitionFormat.MSG:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mdic_ros.datasets import DatasetError, ImageError, open_stereo, write_bag
@@ -309,6 +309,7 @@ def test_stereo_topics() -> None:
 stamps = st.lists(st.integers(0, 2000), max_size=30).map(sorted)
 
 
+@settings(deadline=None)
 @given(stamps, st.integers(0, 2000), st.integers(0, 300))
 def test_nearest(values: list[int], stamp: int, slop: int) -> None:
     found = nearest(values, stamp, slop)
@@ -319,6 +320,7 @@ def test_nearest(values: list[int], stamp: int, slop: int) -> None:
         assert distances[found] == min(distances) <= slop
 
 
+@settings(deadline=None)
 @given(stamps, stamps, st.integers(0, 300))
 def test_pairs_are_one_to_one(left: list[int], right: list[int], slop: int) -> None:
     pairs = pair_nearest(left, right, slop)
@@ -328,6 +330,7 @@ def test_pairs_are_one_to_one(left: list[int], right: list[int], slop: int) -> N
     assert pairs == sorted(pairs)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_hostile_headers(data: bytes) -> None:
     try:
