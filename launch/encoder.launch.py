@@ -29,13 +29,13 @@ def generate_launch_description() -> LaunchDescription:
                 "coded_namespace",
                 default_value="/stereo/left",
                 description="Namespace of the camera that is coded. The encoder runs in it and publishes "
-                "bitstream and stream_info there; the camera's camera_info is expected there.",
+                "bitstream and stream_info there.",
             ),
             DeclareLaunchArgument(
                 "coded_image",
                 default_value="image_raw",
                 description="Image topic of the coded camera, in coded_namespace or absolute, without "
-                "the suffix /compressed, which transport:=compressed adds.",
+                "the suffix /compressed, which transport:=compressed adds. camera_info is expected beside it.",
             ),
             DeclareLaunchArgument(
                 "encoder_config",
@@ -51,7 +51,7 @@ def generate_launch_description() -> LaunchDescription:
 
 def encoder(context: LaunchContext) -> list[Node]:
     namespace = LaunchConfiguration("coded_namespace").perform(context)
-    image = LaunchConfiguration("coded_image").perform(context)
+    image = topic(namespace, LaunchConfiguration("coded_image").perform(context))
     return [
         Node(
             package="mdic_ros",
@@ -62,7 +62,8 @@ def encoder(context: LaunchContext) -> list[Node]:
                 LaunchConfiguration("encoder_config"),
                 {**given(context, ENCODER, PARAMETERS), **sim_time(context)},
             ],
-            remappings=[("image", topic(namespace, image))],
+            # ROS keeps a camera's calibration beside its images.
+            remappings=[("image", image), ("camera_info", image.rpartition("/")[0] + "/camera_info")],
             arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
             output="screen",
         )

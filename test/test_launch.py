@@ -170,7 +170,7 @@ def test_topics_follow_the_namespaces_of_the_cameras(started: Any) -> None:
     nodes = started("stereo_pipeline", coded_namespace=left, side_namespace=right)
     encoder, decoder = nodes["encoder_node"].rules, nodes["decoder_node"].rules
     assert encoder["__ns"] == decoder["__ns"] == left
-    assert encoder["image"] == f"{left}/image_raw"
+    assert encoder["image"] == f"{left}/image_raw" and encoder["camera_info"] == f"{left}/camera_info"
     assert decoder["side/image"] == f"{right}/image_raw"
     # The encoder listens to the camera's camera_info in this namespace; the decoder's must not be taken for
     # it.
