@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler
@@ -13,16 +14,28 @@ from mdic_ros.training.captioner import CaptionerConfig, build_captioner, save_c
 from mdic_ros.training.codec import SCHEDULER, SMALL_UNET, CodecConfig, build
 from mdic_ros.training.tokenizer import build_tokenizer
 
+TINY_VAE = {**SMALL_VAE, "block_out_channels": (16, 16), "norm_num_groups": 8}
+TINY_UNET = {
+    **SMALL_UNET,
+    "block_out_channels": (16, 16, 16),
+    "cross_attention_dim": 32,
+    "norm_num_groups": 8,
+}
 SENTENCES = ("a red car drives along a street with trees", "a person walks past a white van and a building")
 
 
-def make_bundle(path: Path, seed: int = 0) -> Path:
-    """Writes a bundle of under 2 MB whose pictures mean nothing but depend on everything they should."""
+def make_bundle(
+    path: Path, seed: int = 0, *, vae_config: dict[str, Any] | None = None, unet_config: dict[str, Any] | None = None
+) -> Path:
+    """Writes a bundle of a few MB whose pictures mean nothing but depend on everything they should.
+
+    Other configurations of the autoencoder and the denoiser, such as Stable Diffusion's in tiny sizes, may be given.
+    """
     path.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         tokenizer = build_tokenizer(SENTENCES)
-        vae = AutoencoderKL(**{**SMALL_VAE, "block_out_channels": (16, 16), "norm_num_groups": 8})
+        vae = AutoencoderKL(**(vae_config or TINY_VAE))
         config = CodecConfig(
             features=32,
             channels=16,
@@ -30,12 +43,7 @@ def make_bundle(path: Path, seed: int = 0) -> Path:
             condition=8,
             refiner_channels=16,
             prior={"dim": 32, "num_layers": 2, "token_dim": 16},
-            unet={
-                **SMALL_UNET,
-                "block_out_channels": (16, 16, 16),
-                "cross_attention_dim": 32,
-                "norm_num_groups": 8,
-            },
+            unet=unet_config or TINY_UNET,
         )
         parts = build(config, vae, len(tokenizer))
         # What starts at zero in training would make the picture blind to its inputs.

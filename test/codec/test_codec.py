@@ -1,12 +1,14 @@
 """Encoder and Decoder: image to bytes to picture."""
 
 import hashlib
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
 from mdic_ros.codec import BitstreamError, BudgetError, Decoder, Encoder, inspect
+from mdic_ros.training.tiny import make_bundle
 
 
 def scene(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -145,3 +147,50 @@ def test_odd_torch_settings_do_not_change_the_tokens_that_come_out(encoder, deco
         torch.set_num_threads(threads)
     assert again.rate_point == 4
     assert hashlib.sha256(decoder.decode(data, caption="").image.tobytes()).hexdigest() == digest
+
+
+def test_a_bundle_in_the_shape_of_stable_diffusion(tmp_path):
+    """Same code, other configurations: four levels, four latent channels, no pixel blocks, as SD 2.1 has them."""
+    four = ("DownEncoderBlock2D",) * 4
+    bundle = make_bundle(
+        tmp_path / "sd",
+        vae_config={
+            "in_channels": 3,
+            "out_channels": 3,
+            "latent_channels": 4,
+            "block_out_channels": (8, 8, 8, 8),
+            "down_block_types": four,
+            "up_block_types": ("UpDecoderBlock2D",) * 4,
+            "layers_per_block": 2,
+            "norm_num_groups": 4,
+            "scaling_factor": 0.18215,
+        },
+        unet_config={
+            "out_channels": 4,
+            "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+            "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+            "block_out_channels": (8, 8, 16, 16),
+            "layers_per_block": 2,
+            "cross_attention_dim": 32,
+            "attention_head_dim": (1, 1, 2, 2),
+            "norm_num_groups": 4,
+            "use_linear_projection": True,
+        },
+    )
+    image, side = scene(100, 200), scene(100, 200, seed=1)
+    encoder, decoder = Encoder.from_pretrained(bundle), Decoder.from_pretrained(bundle)
+    data = encoder.encode(image)
+    one, ten = decoder.decode(data, side), decoder.decode(data, side, steps=10)
+    assert one.image.shape == image.shape and not np.array_equal(one.image, ten.image)
+
+
+def test_guidance_of_the_bundle_reaches_the_denoiser(tiny_bundle, encoder, decoder, tmp_path):
+    from mdic_ros.codec.bundle import write_index
+
+    guided = shutil.copytree(tiny_bundle, tmp_path / "guided")
+    write_index(guided, decoder.model_id, guidance_scale=3.0)
+    image = scene(64, 128)
+    data = encoder.encode(image)
+    plain = decoder.decode(data, image, caption="a red car")
+    strong = Decoder.from_pretrained(guided).decode(data, image, caption="a red car")
+    assert not np.array_equal(plain.image, strong.image)
