@@ -37,9 +37,7 @@ def for_image(info: Any, height: int, width: int) -> Any:
         full_height, full_width = height, width
     left, top = (region.x_offset, region.y_offset) if has_region else (0, 0)
     scale_x, scale_y = width / full_width, height / full_height
-    scale = np.array(
-        [[scale_x, 0, (0.5 - left) * scale_x - 0.5], [0, scale_y, (0.5 - top) * scale_y - 0.5], [0, 0, 1]]
-    )
+    scale = np.array([[scale_x, 0, (0.5 - left) * scale_x - 0.5], [0, scale_y, (0.5 - top) * scale_y - 0.5], [0, 0, 1]])
     info.k = (scale @ np.reshape(info.k, (3, 3))).ravel()
     info.p = (scale @ np.reshape(info.p, (3, 4))).ravel()
     info.height, info.width = height, width

@@ -50,8 +50,8 @@ class DecoderNode(Node):
         super().__init__("decoder", **options)
         from mdic_ros.codec import BitstreamError, Decoder, inspect  # late, as in encoder_node
 
-        self._parameters = Parameters(self, DECODER)
-        start = self._parameters.read()
+        self._settings = Parameters(self, DECODER)
+        start = self._settings.read()
         self._decoder = load_model(Decoder.from_pretrained, start.model, start.device)
         self._inspect, self._bad_packet = inspect, BitstreamError
 
@@ -61,9 +61,7 @@ class DecoderNode(Node):
         self._sequence = SequenceTracker()
         self._guard = ModelGuard(self._decoder.model_id, self._decoder.fingerprint)
         self._captions = CaptionKeeper(self._decoder.caption)
-        self._pairer: Pairer[Received, Any] = Pairer(
-            start.sync_slop_s, start.side_wait_s, start.on_missing_side
-        )
+        self._pairer: Pairer[Received, Any] = Pairer(start.sync_slop_s, start.side_wait_s, start.on_missing_side)
         self._info: StreamInfo | None = None
 
         overridable = {"qos_overriding_options": qos.overridable()}
@@ -92,9 +90,7 @@ class DecoderNode(Node):
             self, Bitstream, "bitstream", self._on_bitstream, depth=10, reliability=start.reliability
         )
         # Runs only while a frame waits for its side image. A steady clock: /clock may stand still.
-        self._tick = self.create_timer(
-            _WAIT_TICK_S, self._advance, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
+        self._tick = self.create_timer(_WAIT_TICK_S, self._advance, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._tick.cancel()
         self._diagnostics = Diagnostics(self, self._decoder.model_id, self._health)
         self.get_logger().info(
@@ -128,7 +124,7 @@ class DecoderNode(Node):
             self._drops.count("wrong_model")
             return
         now = time.monotonic()
-        self._pairer.wait_s = self._parameters["side_wait_s"]
+        self._pairer.wait_s = self._settings["side_wait_s"]
         self._pairer.add_primary(stamp_ns(message.header), Received(message, data, now), now)
         self._advance()
 
@@ -139,8 +135,8 @@ class DecoderNode(Node):
 
     def _advance(self) -> None:
         """Hand on the frames whose side image is there, or is waited for no longer."""
-        self._pairer.slop_s = self._parameters["sync_slop_s"]
-        self._pairer.missing = self._parameters["on_missing_side"]
+        self._pairer.slop_s = self._settings["sync_slop_s"]
+        self._pairer.missing = self._settings["on_missing_side"]
         for pair in self._pairer.ready(time.monotonic()):
             if pair.skip:
                 self._drops.count("no_side_image")
@@ -152,9 +148,13 @@ class DecoderNode(Node):
             self._tick.reset()
 
     def _tell(self, news: tuple[bool, str] | None) -> None:
-        if news is not None:
-            good, text = news
-            (self.get_logger().info if good else self.get_logger().error)(text)
+        if news is None:
+            return
+        good, text = news
+        if good:  # two lines: rclpy allows one severity for each line of code
+            self.get_logger().info(text)
+        else:
+            self.get_logger().error(text)
 
     def _health(self) -> Health:
         health = Health()
@@ -188,7 +188,7 @@ class DecoderNode(Node):
 
     def _decode(self, pair: Pair[Received, Any]) -> None:
         started = time.monotonic()
-        settings = self._parameters.read()
+        settings = self._settings.read()
         received, message = pair.primary, pair.primary.message
         try:
             header = self._inspect(received.data)
@@ -262,7 +262,7 @@ class DecoderNode(Node):
         self.get_logger().warning(f"packet dropped ({cause}): {text}", throttle_duration_sec=5.0)
 
     def _failed(self, _: Any, error: Exception) -> None:
-        if not self._worker.stopping:
+        if self.context.ok():
             self._refuse("error", f"{type(error).__name__}: {error}")
 
 

@@ -14,7 +14,7 @@ from mdic_ros.msg import Bitstream, StreamInfo
 from mdic_ros.nodes import qos
 from mdic_ros.nodes.camera_info import same_calibration
 from mdic_ros.nodes.diagnostics import Diagnostics, Health, Level, Meter, drop_values
-from mdic_ros.nodes.image_conversion import ImageError, compressed_to_rgb, message_to_rgb, resize_image
+from mdic_ros.nodes.image_conversion import compressed_to_rgb, message_to_rgb, resize_image
 from mdic_ros.nodes.parameters import ENCODER, Parameters
 from mdic_ros.nodes.rate_control import Limits, RateController, RateLimiter
 from mdic_ros.nodes.runtime import load_model, run
@@ -28,10 +28,10 @@ class EncoderNode(Node):
         super().__init__("encoder", **options)
         from mdic_ros.codec import Encoder, inspect  # late: Ctrl-C is answered while torch is being loaded
 
-        self._parameters = Parameters(self, ENCODER)
-        start = self._parameters.read()
+        self._settings = Parameters(self, ENCODER)
+        start = self._settings.read()
         self._encoder = load_model(Encoder.from_pretrained, start.model, start.device)
-        self._parameters.limit("rate_point", self._encoder.rate_points - 1)
+        self._settings.limit("rate_point", self._encoder.rate_points - 1)
         self._inspect = inspect
 
         self._input, self._output, self._encode_ms = Meter(), Meter(), Meter()
@@ -84,7 +84,7 @@ class EncoderNode(Node):
         self._input.add()
         if self._bitstream.get_subscription_count() == 0:
             return  # nobody to encode for
-        if self._limiter.admit(self._parameters["max_rate_hz"], time.monotonic()):
+        if self._limiter.admit(self._settings["max_rate_hz"], time.monotonic()):
             self._worker.submit(message)
         else:
             self._drops.count("over_max_rate")
@@ -115,13 +115,13 @@ class EncoderNode(Node):
 
     def _encode(self, message: Any) -> None:
         started = time.monotonic()
-        settings = self._parameters.read()
+        settings = self._settings.read()
         try:
             source = self._to_rgb(message)
             height, width = source.shape[:2]
             image = resize_image(source, settings.coded_height or height, settings.coded_width or width)
             packets = self._encoder.encode_all(image)
-        except ImageError as error:
+        except ValueError as error:  # ImageError, or the codec's: too small, too large
             self._refuse("bad_image", str(error))
             return
         limits = Limits(
@@ -177,7 +177,7 @@ class EncoderNode(Node):
         self.get_logger().warning(f"frame dropped ({cause}): {text}", throttle_duration_sec=5.0)
 
     def _failed(self, _: Any, error: Exception) -> None:
-        if not self._worker.stopping:  # on the way out, publishers go before the last frame does
+        if self.context.ok():  # on the way out, publishers go before the last frame does
             self._refuse("error", f"{type(error).__name__}: {error}")
 
 

@@ -79,9 +79,7 @@ def _through_cv_bridge(message: Any) -> RGB:
             f"encoding '{message.encoding}' is none of {', '.join(OWN_ENCODINGS)}, and cv_bridge, which "
             "knows more of them, is not installed or does not work here"
         )
-    if min(message.height, message.width, message.step) < 1 or message.height * message.step > len(
-        message.data
-    ):
+    if min(message.height, message.width, message.step) < 1 or message.height * message.step > len(message.data):
         raise ImageError(
             f"{len(message.data)} bytes with step {message.step} do not hold "
             f"{message.width}x{message.height} pixels of {message.encoding}"

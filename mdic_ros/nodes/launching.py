@@ -48,9 +48,7 @@ def _value(parameter: Parameter, text: str) -> Value:
         try:
             value = parameter.type(text)
         except ValueError:
-            raise ParameterError(
-                f"{parameter.name}:={text} is not allowed; allowed: {parameter.allowed}"
-            ) from None
+            raise ParameterError(f"{parameter.name}:={text} is not allowed; allowed: {parameter.allowed}") from None
     return parameter.check(value)
 
 

@@ -72,11 +72,7 @@ class Pairer(Generic[Primary, Side]):
             nearest = self._nearest(first.stamp_ns)
             if nearest is not None:
                 pair = Pair(first.primary, nearest[1], nearest[0] - first.stamp_ns)
-            elif (
-                now >= first.deadline
-                or len(self._waiting) > self._most_waiting
-                or self._passed(first.stamp_ns)
-            ):
+            elif now >= first.deadline or len(self._waiting) > self._most_waiting or self._passed(first.stamp_ns):
                 pair = self._without(first)
             else:
                 return

@@ -131,10 +131,17 @@ class Parameters:
 
 def _descriptor(parameter: Parameter) -> Any:
     """What `ros2 param describe` shows. rclpy itself refuses values outside the ranges, and names them."""
-    from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+    from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, ParameterType
 
+    types = {
+        bool: ParameterType.PARAMETER_BOOL,
+        int: ParameterType.PARAMETER_INTEGER,
+        float: ParameterType.PARAMETER_DOUBLE,
+        str: ParameterType.PARAMETER_STRING,
+    }
     descriptor = ParameterDescriptor(
         name=parameter.name,
+        type=types[parameter.type],
         description=parameter.text,
         additional_constraints=f"allowed: {parameter.allowed}",
         read_only=not parameter.changeable,
@@ -148,9 +155,7 @@ def _descriptor(parameter: Parameter) -> Any:
             )
         else:
             descriptor.floating_point_range.append(
-                FloatingPointRange(
-                    from_value=float(parameter.minimum), to_value=float(parameter.maximum), step=0.0
-                )
+                FloatingPointRange(from_value=float(parameter.minimum), to_value=float(parameter.maximum), step=0.0)
             )
     return descriptor
 
@@ -191,10 +196,8 @@ def as_markdown(tables: Iterable[Table]) -> str:
     lines = [
         "# Parameters",
         "",
-        "Generated from the tables in `mdic_ros/nodes/parameters.py` by `python -m "
-        "mdic_ros.nodes.parameters`.",
-        "*Live* parameters can be changed while the node runs (`ros2 param set`); a value that is not "
-        "allowed is",
+        "Generated from the tables in `mdic_ros/nodes/parameters.py` by `python -m mdic_ros.nodes.parameters`.",
+        "*Live* parameters can be changed while the node runs (`ros2 param set`); a value that is not allowed is",
         "refused, with the allowed ones in the answer. The others are read once, at start.",
         "",
         "Publishers also take ROS's own `qos_overrides.<topic>.publisher.{history,depth,reliability}`.",
@@ -364,8 +367,7 @@ DECODER = Table(
         Parameter(
             "steps",
             1,
-            "Diffusion steps per frame. Time grows with it; more steps add detail that is likely rather "
-            "than sent.",
+            "Diffusion steps per frame. Time grows with it; more steps add detail that is likely rather than sent.",
             1,
             100,
             changeable=True,
@@ -373,8 +375,7 @@ DECODER = Table(
         Parameter(
             "seed",
             0,
-            "Seed of the diffusion noise. With the same seed the same bytes and side image give the same "
-            "picture.",
+            "Seed of the diffusion noise. With the same seed the same bytes and side image give the same picture.",
             0,
             2**31 - 1,
             changeable=True,
@@ -439,9 +440,7 @@ REPLAY = Table(
             "How the recording is laid out; auto looks at what is there.",
             choices=("auto", "bag", "kitti_raw", "kitti_odometry", "kitti_stereo", "folder"),
         ),
-        Parameter(
-            "rate", 1.0, "Speed of playing; 0.5 is half as fast as recorded.", 0.01, 100.0, changeable=True
-        ),
+        Parameter("rate", 1.0, "Speed of playing; 0.5 is half as fast as recorded.", 0.01, 100.0, changeable=True),
         Parameter(
             "loop",
             False,
@@ -469,8 +468,7 @@ REPLAY = Table(
         Parameter(
             "keep_topics",
             False,
-            "Publish under the recording's own names (/kitti/camera_color_left/image_raw) instead of left/ "
-            "and right/.",
+            "Publish under the recording's own names (/kitti/camera_color_left/image_raw) instead of left/ and right/.",
         ),
     ),
 )

@@ -48,11 +48,7 @@ def overridable() -> QoSOverridingOptions:
 def reliability_of(offers: Iterable[ReliabilityPolicy]) -> ReliabilityPolicy:
     """Reliable if there are publishers and all are reliable; otherwise best effort, which matches anyone."""
     offered = set(offers)
-    return (
-        ReliabilityPolicy.RELIABLE
-        if offered == {ReliabilityPolicy.RELIABLE}
-        else ReliabilityPolicy.BEST_EFFORT
-    )
+    return ReliabilityPolicy.RELIABLE if offered == {ReliabilityPolicy.RELIABLE} else ReliabilityPolicy.BEST_EFFORT
 
 
 def transport_topic(node: Node, base: str, transport: str) -> str:
@@ -92,24 +88,22 @@ class AdaptiveSubscription:
         self._message_type = message_type
         self._callback = callback
         self._depth = depth
-        self._fixed = None if reliability == "auto" else ReliabilityPolicy[reliability.upper()]
+        self.fixed = None if reliability == "auto" else ReliabilityPolicy[reliability.upper()]
         self._warned = False
         # An event handler must not destroy the subscription that it belongs to: the guard runs after it.
         self._guard = node.create_guard_condition(self.recheck)
-        if self._fixed is None:
+        if self.fixed is None:
             node.create_timer(1.0, self.recheck, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self.reliability = self._fixed or reliability_of(self._offers())
+        self.reliability = self.fixed or reliability_of(self._offers())
         self._subscription = self._create()
 
     def recheck(self) -> None:
         """Subscribe anew if the publishers' offers ask for another reliability. Executor thread only."""
         offers = self._offers()
         wanted = reliability_of(offers)
-        if self._fixed is not None or not offers or wanted == self.reliability:
+        if self.fixed is not None or not offers or wanted == self.reliability:
             return
-        self._node.get_logger().info(
-            f"{self.topic}: subscribing as {wanted.name.lower()}, like its publishers"
-        )
+        self._node.get_logger().info(f"{self.topic}: subscribing as {wanted.name.lower()}, like its publishers")
         self.reliability = wanted
         self._node.destroy_subscription(self._subscription)
         self._subscription = self._create()
@@ -132,7 +126,7 @@ class AdaptiveSubscription:
 
     def _incompatible(self, event: Any) -> None:
         self._guard.trigger()
-        if self._fixed is not None and not self._warned:
+        if self.fixed is not None and not self._warned:
             self._warned = True
             self._node.get_logger().warning(
                 f"{self.topic}: a publisher offers best effort only, and this node asks for reliable "

@@ -55,8 +55,8 @@ class ReplayNode(Node):
 
     def __init__(self, **options: Any) -> None:
         super().__init__("replay", **options)
-        self._parameters = Parameters(self, REPLAY)
-        start = self._parameters.read()
+        self._settings = Parameters(self, REPLAY)
+        start = self._settings.read()
         if not start.path:
             raise StartError("the parameter path is empty: give it a bag or a folder")
         if start.publish_clock and start.stamps == "now":
@@ -68,9 +68,7 @@ class ReplayNode(Node):
         self._stamps = [frame.stamp_ns for frame in self._source]
         self._left = CameraPublisher(self, "left", self._source.left, start.keep_topics)
         self._right = CameraPublisher(self, "right", self._source.right, start.keep_topics)
-        self._clock_publisher = (
-            self.create_publisher(ClockMessage, "/clock", 10) if start.publish_clock else None
-        )
+        self._clock_publisher = self.create_publisher(ClockMessage, "/clock", 10) if start.publish_clock else None
         self._stamp_now = start.stamps == "now"
         self._wait = start.wait_for_subscribers
         self._published = 0
@@ -132,13 +130,13 @@ class ReplayNode(Node):
                 if not self._until(head, frame.stamp_ns + offset):
                     return
                 self._publish(frame, images, offset)
-            if not self._parameters["loop"]:
+            if not self._settings["loop"]:
                 return
 
     def _until(self, head: Playhead, stamp_ns: int) -> bool:
         """Let recorded time run to `stamp_ns`; False when the node is being stopped."""
         while not self._stopping.is_set():
-            rate = 0.0 if self._parameters["paused"] else self._parameters["rate"]
+            rate = 0.0 if self._settings["paused"] else self._settings["rate"]
             position = head.move(time.monotonic(), rate, stamp_ns)
             if self._clock_publisher is not None:
                 self._clock_publisher.publish(ClockMessage(clock=_time(position)))

@@ -74,10 +74,6 @@ class Worker(Generic[Job]):
         for old in overtaken:
             self._on_overtaken(old)
 
-    @property
-    def stopping(self) -> bool:
-        return self._stopping
-
     def stop(self, timeout: float) -> bool:
         """Take no more jobs, forget the waiting one, wait at most `timeout` seconds for the running one.
 

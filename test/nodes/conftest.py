@@ -1,9 +1,15 @@
 """Fixtures for the node tests. Messages of the tests without ROS are anything with the right fields."""
 
+import itertools
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent))  # for ros_bench, which the tests with ROS share
 
 
 def _image_message(pixels: np.ndarray, form: str, padding: int = 0, **changes: object) -> SimpleNamespace:
@@ -48,3 +54,31 @@ def image_message():
 @pytest.fixture(scope="session")
 def camera_info():
     return _camera_info
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """A `ros_bench.Bench` in a domain of its own."""
+    from ros_bench import Bench, environment, reserved_domain
+
+    with reserved_domain() as domain:
+        for name, value in environment(domain).items():
+            monkeypatch.setenv(name, value)
+        bench = Bench(domain)
+        yield bench
+        bench.close()
+
+
+@pytest.fixture(scope="session")
+def textures():
+    """`textures(height, width)`: endless left and right views of a moving scene of smooth spots."""
+
+    def frames(height: int, width: int, seed: int = 0):
+        rng = np.random.default_rng(seed)
+        spots = Image.fromarray(rng.integers(0, 256, (12, 64, 3), np.uint8))
+        scene = np.asarray(spots.resize((width * 5, height), Image.Resampling.BICUBIC))
+        for index in itertools.count():
+            start = 3 * index % (4 * width - 8)
+            yield scene[:, start : start + width], scene[:, start + 8 : start + 8 + width]
+
+    return frames

@@ -87,9 +87,7 @@ def test_sizes_that_do_not_agree_are_refused(image_message, changes):
     encoding=st.sampled_from(image_conversion.OWN_ENCODINGS),
 )
 def test_hostile_messages_cost_nothing(height, width, step, data, encoding):
-    message = SimpleNamespace(
-        height=height, width=width, step=step, data=data, encoding=encoding, is_bigendian=0
-    )
+    message = SimpleNamespace(height=height, width=width, step=step, data=data, encoding=encoding, is_bigendian=0)
     try:
         converted = message_to_rgb(message)
     except ImageError:
@@ -126,12 +124,7 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 def huge_png() -> bytes:
     """A PNG of 200 bytes that claims 100000 x 100000 pixels."""
     header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + _chunk(b"IHDR", header)
-        + _chunk(b"IDAT", zlib.compress(b""))
-        + _chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(b"")) + _chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize(
@@ -198,9 +191,7 @@ def install_cv_bridge(tmp_path, monkeypatch):
     sys.modules.pop("cv_bridge", None)
 
 
-REVERSED = (
-    "return np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, -1)[..., 2::-1]"
-)
+REVERSED = "return np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, -1)[..., 2::-1]"
 
 
 def test_cv_bridge_serves_the_other_encodings(image_message, install_cv_bridge):

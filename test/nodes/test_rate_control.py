@@ -124,9 +124,7 @@ def test_the_window_is_never_exceeded(kbps, window_s, rate_hz, seed):
         assert worst_window(sent, window_s) <= max(kbps * 1000 / 8 * window_s, most_of_one)
 
 
-@pytest.mark.parametrize(
-    "rate_hz, limit, expected", [(30, 10, 100), (10, 10, 100), (30, 0, 300), (5, 10, 50)]
-)
+@pytest.mark.parametrize("rate_hz, limit, expected", [(30, 10, 100), (10, 10, 100), (30, 0, 300), (5, 10, 50)])
 def test_rate_limiter_lets_through_evenly(rate_hz, limit, expected):
     jitter = random.Random(1)
     limiter = RateLimiter()

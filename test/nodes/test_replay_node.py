@@ -1,0 +1,106 @@
+import itertools
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2: run through `make test`")
+pytest.importorskip("mdic_ros.msg", reason="needs the built messages: run through `make test`")
+
+from ros_bench import PATIENCE_S, ROOT, Bench, pixels
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image
+
+from mdic_ros.datasets import open_stereo
+from mdic_ros.datasets.images import encode_image
+from mdic_ros.nodes.replay_node import ReplayNode
+from mdic_ros.nodes.runtime import StartError, stamp_ns
+
+pytestmark = pytest.mark.ros
+
+SIZE = (70, 130)
+FRAMES = 4
+
+
+@pytest.fixture
+def folder(tmp_path, textures):
+    """A left/right folder of four small frames."""
+    for index, (left, right) in enumerate(itertools.islice(textures(*SIZE), FRAMES)):
+        for side, image in (("left", left), ("right", right)):
+            path = tmp_path / "drive" / side / f"{index:06}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encode_image(image, "png"))
+    return tmp_path / "drive"
+
+
+@pytest.fixture
+def kitti_drive():
+    """The real KITTI drive of the development data."""
+    path = ROOT.parent / "shared" / "data" / "kitti_raw"
+    if not path.is_dir():
+        pytest.skip("needs ../shared/data/kitti_raw")
+    return path
+
+
+def test_plays_pictures_and_stamps_as_recorded_and_ends(bench: Bench, folder):
+    left, right = bench.listen(Image, "/cam/left/image_raw"), bench.listen(Image, "/cam/right/image_raw")
+    clock = bench.listen(Clock, "/clock")
+    process = bench.launch(
+        "replay_node", "-r", "__ns:=/cam", "-p", f"path:={folder}", "-p", "wait_for_subscribers:=true",
+        "-p", "rate:=4.0", "-p", "publish_clock:=true",
+    )  # fmt: skip
+    assert process.wait(PATIENCE_S) == 0, process.communicate()[0]
+    bench.wait(lambda: len(left) == len(right) == FRAMES, f"{len(left)} left, {len(right)} right images")
+    with open_stereo(folder) as source:
+        for frame, one, other in zip(source, left, right):
+            np.testing.assert_array_equal(pixels(one), frame.left)
+            np.testing.assert_array_equal(pixels(other), frame.right)
+            assert stamp_ns(one.header) == frame.stamp_ns
+            assert stamp_ns(other.header) == frame.right_stamp_ns
+        times = [message.clock.sec * 10**9 + message.clock.nanosec for message in clock]
+        assert times == sorted(times)
+        assert len(times) > FRAMES
+        assert source[0].stamp_ns <= times[-1] <= source[-1].stamp_ns
+
+
+def test_waits_loops_pauses_and_changes_speed(bench: Bench, folder):
+    node = bench.start(ReplayNode, path=str(folder), wait_for_subscribers=True, loop=True, rate=5.0, stamps="recorded")
+    left = bench.listen(Image, "left/image_raw")
+    bench.node.create_subscription(Image, "right/image_raw", lambda _: None, 10)
+    bench.wait(lambda: len(left) > 2 * FRAMES, "it does not loop")
+    stamps = [stamp_ns(message.header) for message in left]
+    assert all(b > a for a, b in itertools.pairwise(stamps))
+    assert "Min: 0.01, Max: 100.0" in bench.set_parameters(node, rate=0.0)[0]
+    assert bench.set_parameters(node, rate="fast") == ["rate: 'fast' is not allowed; allowed: 0.01 to 100"]
+    assert bench.set_parameters(node, paused=True, rate=50.0) == []
+    bench.set_parameters(node, rate=20.0)  # time for a frame that was under way
+    seen = len(left)
+    bench.set_parameters(node, rate=10.0)
+    assert len(left) == seen
+    assert bench.set_parameters(node, paused=False) == []
+    bench.wait(lambda: len(left) > seen + FRAMES, "it does not go on")
+
+
+def test_keeps_the_recordings_own_names_and_calibration(bench: Bench, kitti_drive):
+    images = bench.listen(Image, "/kitti/camera_color_left/image_raw")
+    infos = bench.listen(CameraInfo, "/kitti/camera_color_right/camera_info")
+    bench.node.create_subscription(Image, "/kitti/camera_color_right/image_raw", lambda _: None, 10)
+    bench.start(ReplayNode, path=str(kitti_drive), keep_topics=True, wait_for_subscribers=True, loop=True, rate=10.0)
+    bench.wait(lambda: images and infos, "nothing under the recording's names")
+    with open_stereo(kitti_drive) as source:
+        np.testing.assert_array_equal(pixels(images[0])[..., ::-1], source[0].left)
+        assert images[0].encoding == "bgr8"
+        assert infos[0].p[3] == pytest.approx(source[0].right_info.p[0, 3])
+        assert infos[0].header.frame_id == source.right.frame_id
+
+
+@pytest.mark.parametrize(
+    "parameters, message",
+    [
+        ({}, "path is empty"),
+        ({"path": "/nowhere"}, "/nowhere: no such file or folder"),
+        ({"path": "/tmp", "stamps": "now", "publish_clock": True}, "needs stamps:=recorded"),
+    ],
+)
+def test_says_why_it_cannot_start(bench: Bench, parameters, message):
+    with pytest.raises(StartError, match=message):
+        bench.start(ReplayNode, **parameters)
