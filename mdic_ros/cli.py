@@ -71,13 +71,9 @@ class UsageError(ValueError):
 
 
 LayoutOption = Annotated[Layout, typer.Option(help="Layout of the recording; auto looks at its files.")]
-CamerasOption = Annotated[
-    Cameras, typer.Option(help="KITTI: which pair; auto takes colour where there is colour.")
-]
+CamerasOption = Annotated[Cameras, typer.Option(help="KITTI: which pair; auto takes colour where there is colour.")]
 LeftOption = Annotated[str | None, typer.Option(metavar="TOPIC", help="Bag: image topic of the left camera.")]
-RightOption = Annotated[
-    str | None, typer.Option(metavar="TOPIC", help="Bag: image topic of the right camera.")
-]
+RightOption = Annotated[str | None, typer.Option(metavar="TOPIC", help="Bag: image topic of the right camera.")]
 StorageOption = Annotated[Storage, typer.Option(help="File format of the bag that is written.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace the output if it is there already.")]
 ModelOption = Annotated[
@@ -166,9 +162,7 @@ def bag_write(
         Images, typer.Option(help="raw: sensor_msgs/Image. png (lossless), jpeg: CompressedImage.")
     ] = Images.raw,
     storage: StorageOption = Storage.mcap,
-    rate: Annotated[
-        float, typer.Option(metavar="HZ", min=0.001, help="Folder: frame rate, for the stamps.")
-    ] = 10.0,
+    rate: Annotated[float, typer.Option(metavar="HZ", min=0.001, help="Folder: frame rate, for the stamps.")] = 10.0,
     left_topic: LeftOption = None,
     right_topic: RightOption = None,
     side_slop: SlopOption = 0.03,
@@ -237,9 +231,7 @@ def bag_info(
 @app.command()
 def encode(
     source: Annotated[Path, typer.Argument(help="An image, or a stereo recording.")],
-    output: Annotated[
-        Path, typer.Argument(help="The packet (.mdic) of the image, or the bag of the recording.")
-    ],
+    output: Annotated[Path, typer.Argument(help="The packet (.mdic) of the image, or the bag of the recording.")],
     rate_point: Annotated[
         int | None, typer.Option(min=0, help="0 is the coarsest; without it the finest of the model.")
     ] = None,
@@ -296,9 +288,7 @@ def encode(
         packet = encoder.encode(image, rate_point=rate_point, max_bytes=max_bytes)
         _write_file(output, packet)
         height, width = image.shape[:2]
-        _say(
-            f"{output}: {len(packet)} bytes, {8 * len(packet) / (height * width):.4f} bpp at {width}x{height}"
-        )
+        _say(f"{output}: {len(packet)} bytes, {8 * len(packet) / (height * width):.4f} bpp at {width}x{height}")
         return
 
     from .offline import EncodeOptions, encode_recording
@@ -327,9 +317,7 @@ def decode(
     output: Annotated[Path, typer.Argument(help="The picture (.png), or the bag with the pictures.")],
     side: Annotated[
         str | None,
-        typer.Option(
-            metavar="IMAGE|TOPIC", help="The other camera's image; for a bag, its topic if not found."
-        ),
+        typer.Option(metavar="IMAGE|TOPIC", help="The other camera's image; for a bag, its topic if not found."),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Diffusion steps: 1 is fastest.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise; another seed, another picture.")] = 0,
@@ -443,9 +431,7 @@ def info(
     elif (path / "model_index.json").is_file():
         describe_bundle(path)
     elif path.is_dir():
-        raise UsageError(
-            f"{path} is neither a model bundle (no model_index.json) nor a bag (no metadata.yaml)"
-        )
+        raise UsageError(f"{path} is neither a model bundle (no model_index.json) nor a bag (no metadata.yaml)")
     else:
         describe_packet(path)
 
@@ -470,7 +456,8 @@ def evaluate(
     data: Annotated[Path, typer.Argument(help="A recording, or a folder of recordings (one per drive).")],
     model: Annotated[Path | None, typer.Option(help="Model bundle; the shipped one if not given.")] = None,
     protocol: Annotated[
-        View, typer.Option(help="kitti: centre crop 370x740 resized to 128x256, as in the paper; native: whole images.")
+        View,
+        typer.Option(help="kitti: centre crop 370x740 resized to 128x256, as in the paper; native: whole images."),
     ] = View.kitti,
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Denoising steps.")] = 1,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many frames of each recording.")] = None,
@@ -552,9 +539,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except OSError as error:
         _say(f"error: {error.filename or ''}: {error.strerror or error}".replace("error: : ", "error: "))
         sys.exit(1)
-    except (
-        ValueError
-    ) as error:  # of our own kinds: DatasetError, BitstreamError, a bundle that is not one ...
+    except ValueError as error:  # of our own kinds: DatasetError, BitstreamError, a bundle that is not one ...
         _say(f"error: {error}")
         sys.exit(1)
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from datetime import UTC, datetime, timedelta
@@ -52,9 +51,7 @@ def _utc(nanoseconds: int) -> str:
 def _topics(reader: BagReader) -> None:
     duration = (reader.end_ns - reader.start_ns) / 1e9
     size = sum(path.stat().st_size for path in reader.files) / 1e6
-    title = (
-        f"{escape(str(reader.path))}: {sum(t.count for t in reader.topics.values())} messages, {size:.1f} MB"
-    )
+    title = f"{escape(str(reader.path))}: {sum(t.count for t in reader.topics.values())} messages, {size:.1f} MB"
     table = Table(title=title, title_justify="left")
     table.add_column("topic", overflow="fold")
     table.add_column("type", overflow="fold")
@@ -95,9 +92,7 @@ def _pairing(reader: BagReader, left: str | None, right: str | None, slop_s: flo
     text += f"{len(other) - len(pairs)} right alone"
     if pairs:
         offsets = np.array([other[j] - one[i] for i, j in pairs]) / 1e6
-        text += (
-            f"; right minus left {offsets.mean():+.3f} ms (from {offsets.min():+.3f} to {offsets.max():+.3f})"
-        )
+        text += f"; right minus left {offsets.mean():+.3f} ms (from {offsets.min():+.3f} to {offsets.max():+.3f})"
     _print(text)
 
 
@@ -111,9 +106,7 @@ def _streams(reader: BagReader) -> None:
                     f"{info.width}x{info.height} coded as {info.coded_width}x{info.coded_height}"
                 )
         elif topic.msgtype == BITSTREAM:
-            packets = [
-                (peek_header(m.data)[0], bytes(reader.decode(m).data)) for m in reader.messages([name])
-            ]
+            packets = [(peek_header(m.data)[0], bytes(reader.decode(m).data)) for m in reader.messages([name])]
             if packets:
                 sizes = [len(data) for _, data in packets]
                 rate = payload_kbps(sizes, [stamp for stamp, _ in packets])
@@ -124,33 +117,35 @@ def _streams(reader: BagReader) -> None:
 
 
 def describe_bundle(path: Path) -> None:
-    """Components of a model bundle, their classes and sizes.
+    """Components of a model bundle, their classes and sizes; every file is checked against its digest.
 
     Raises:
-        ValueError: its model_index.json is damaged.
+        BundleError: not a whole, undamaged bundle.
     """
+    from .codec import Bundle
 
-    from safetensors import safe_open
-
-    index = json.loads((path / "model_index.json").read_text("utf8"))
+    bundle = Bundle(path)
     table = Table("component", "class")
     table.add_column("parameters", justify="right")
     table.add_column("MB", justify="right")
     total, size = 0, 0
-    for name, spec in sorted(index.items()):
-        if name.startswith("_") or not isinstance(spec, list):
-            continue
-        parameters = 0
-        for file in sorted((path / name).glob("*.safetensors")):
-            with safe_open(file, "numpy") as tensors:
-                shapes = [tensors.get_slice(key).get_shape() for key in tensors.keys()]  # noqa: SIM118
-                parameters += sum(math.prod(shape) for shape in shapes)
-            size += file.stat().st_size
-        on_disk = sum(file.stat().st_size for file in (path / name).glob("*") if file.is_file())
-        table.add_row(name, str(spec[1]), f"{parameters:,}" if parameters else "-", f"{on_disk / 1e6:.2f}")
-        total += parameters
+    for name, kind in bundle.classes.items():
+        files = [file for file in sorted(bundle.check(name).rglob("*")) if file.is_file()]
+        parameters = sum(_parameters(file) for file in files if file.suffix == ".safetensors")
+        on_disk = sum(file.stat().st_size for file in files)
+        table.add_row(name, kind, f"{parameters:,}" if parameters else "-", f"{on_disk / 1e6:.2f}")
+        total, size = total + parameters, size + on_disk
+    _print(f"{path}: {bundle.model_id}, fingerprint {bundle.fingerprint}, guidance {bundle.guidance:g}")
     _print(table)
-    _print(f"{path}: {total:,} parameters, {size / 1e6:.1f} MB of weights")
+    _print(f"{total:,} parameters, {size / 1e6:.1f} MB; every file is as its digest says")
+
+
+def _parameters(file: Path) -> int:
+    """How many numbers a safetensors file holds, by its head."""
+    from safetensors import safe_open
+
+    with safe_open(file, "numpy") as tensors:
+        return sum(math.prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
 
 
 def describe_packet(path: Path) -> None:

@@ -135,9 +135,7 @@ class _BitstreamWriter:
         self._announce(image, coded, encoding, header, camera_info, parsed.version, time_ns)
         data = np.frombuffer(packet, np.uint8)
         sequence = len(self.summary.sizes) % 2**32
-        self._writer.write(
-            self._bitstream, make(BITSTREAM, header=header, sequence=sequence, data=data), time_ns
-        )
+        self._writer.write(self._bitstream, make(BITSTREAM, header=header, sequence=sequence, data=data), time_ns)
         stamp = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
         self.summary.add(len(packet), parsed.rate_point, stamp, coded.shape[0] * coded.shape[1])
 
@@ -156,16 +154,11 @@ class _BitstreamWriter:
             "stream_version": version,
             "rate_points": self._encoder.rate_points,
         }
-        numbers = [
-            np.asarray(getattr(camera_info, name)).tolist()
-            for name in ("height", "width", "d", "k", "r", "p")
-        ]
+        numbers = [np.asarray(getattr(camera_info, name)).tolist() for name in ("height", "width", "d", "k", "r", "p")]
         announced = repr((facts, numbers)).encode()
         if announced != self._announced:
             self._announced = announced
-            self._writer.write(
-                self._info, make(STREAM_INFO, header=header, **facts, camera_info=camera_info), time_ns
-            )
+            self._writer.write(self._info, make(STREAM_INFO, header=header, **facts, camera_info=camera_info), time_ns)
 
 
 def encode_recording(
@@ -270,6 +263,7 @@ def _encode_source(
             stream.write(frame.left, source.left.encoding, header, info, frame.stamp_ns)
 
         def right(frame: Any = frame) -> None:
+            frame.check()
             write_camera(writer, source.right, frame, True, "png")
 
         order = [left, right] if frame.stamp_ns < frame.right_stamp_ns else [right, left]
@@ -277,7 +271,9 @@ def _encode_source(
             try:
                 step()
             except ValueError as error:
-                stream.summary.failures.append(f"frame {frame.name}: {error}")
+                sentence = f"frame {frame.name}: {error}"
+                if sentence not in stream.summary.failures[-1:]:  # a damaged left image fails both steps
+                    stream.summary.failures.append(sentence)
         if progress:
             progress(index + 1, len(source))
     return _checked(stream.summary, source.path, "encoded")
@@ -477,9 +473,7 @@ class _Decoding:
             queue_ms=0.0,
             age_ms=math.nan,
             drops_total=self._drops,
-            **{
-                f"{stage}_ms": timings[stage] for stage in ("entropy", "caption", "side", "denoise", "pixels")
-            },
+            **{f"{stage}_ms": timings[stage] for stage in ("entropy", "caption", "side", "denoise", "pixels")},
         )
         self._write("image_reconstructed", make_image(packet.header, result.image), message.time_ns)
         self._write("mask", make_image(packet.header, result.mask, "mono8"), message.time_ns)

@@ -112,9 +112,7 @@ class TestEncode:
         for index, packet in enumerate(packets(tmp_path / "c")):
             assert packet == encoder.encode(resize_image(picture(index), *SIZE))
 
-    def test_headers_are_copied_and_frames_counted(
-        self, street: Path, tmp_path: Path, encoder: Encoder
-    ) -> None:
+    def test_headers_are_copied_and_frames_counted(self, street: Path, tmp_path: Path, encoder: Encoder) -> None:
         encode_recording(street, tmp_path / "c", encoder, EncodeOptions(size=SIZE))
         messages = read(tmp_path / "c", "/stereo/left/bitstream")
         assert [stamp_ns(m.header) for m in messages] == [START + i * 100 * MS for i in range(4)]
@@ -293,9 +291,7 @@ class TestDecode:
         reports = read(tmp_path / "d", "/stereo/left/report")
         assert [(r.sequence, r.drops_total) for r in reports] == [(1, 1), (3, 2)]
 
-    def test_cut_packets_decode_coarser(
-        self, coded: Path, tmp_path: Path, encoder: Encoder, decoder: Decoder
-    ) -> None:
+    def test_cut_packets_decode_coarser(self, coded: Path, tmp_path: Path, encoder: Encoder, decoder: Decoder) -> None:
         def change(topic: str, message: Any) -> Any:
             if topic.endswith("bitstream"):
                 message.data = message.data[:-1]

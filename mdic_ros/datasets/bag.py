@@ -117,9 +117,7 @@ def make_compressed_image(header: Any, form: str, data: bytes) -> Any:
 
 def make_camera_info(header: Any, info: CameraInfo | None) -> Any:
     """``sensor_msgs/CameraInfo``, all zeros when the calibration is unknown."""
-    roi = make(
-        "sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
-    )
+    roi = make("sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
     return make(
         CAMERA_INFO,
         header=header,
@@ -204,9 +202,7 @@ class BagReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         if path.is_dir() and not (path / "metadata.yaml").exists():
-            raise DatasetError(
-                f"{path} has no metadata.yaml; 'ros2 bag reindex {path}' restores it if it was lost"
-            )
+            raise DatasetError(f"{path} has no metadata.yaml; 'ros2 bag reindex {path}' restores it if it was lost")
         with self._errors():
             self._reader = Reader(path)
             self._reader.open()
@@ -235,9 +231,7 @@ class BagReader:
         except FileNotFoundError as error:
             raise DatasetError(f"{self.path}: no such bag ({error})") from error
         except Exception as error:
-            raise DatasetError(
-                f"{self.path} cannot be read as a bag, it is damaged or not one: {error}"
-            ) from error
+            raise DatasetError(f"{self.path} cannot be read as a bag, it is damaged or not one: {error}") from error
 
     @property
     def topics(self) -> dict[str, Topic]:
@@ -374,9 +368,7 @@ class BagWriter:
         known = self._topics.get(topic)
         if known:
             if known.msgtype != msgtype:
-                raise DatasetError(
-                    f"{self.path}: topic {topic} would hold both {known.msgtype} and {msgtype}"
-                )
+                raise DatasetError(f"{self.path}: topic {topic} would hold both {known.msgtype} and {msgtype}")
             return
         connection = self._writer.add_connection(
             topic, msgtype, typestore=typestore(), offered_qos_profiles=[_LATCHED] if latched else ()
@@ -443,9 +435,7 @@ def nearest(stamps: Sequence[int], stamp: int, slop_ns: int) -> int | None:
     Of two that are equally near, the earlier one.
     """
     at = bisect.bisect_left(stamps, stamp)
-    best = min(
-        (i for i in (at - 1, at) if 0 <= i < len(stamps)), key=lambda i: abs(stamps[i] - stamp), default=None
-    )
+    best = min((i for i in (at - 1, at) if 0 <= i < len(stamps)), key=lambda i: abs(stamps[i] - stamp), default=None)
     return best if best is not None and abs(stamps[best] - stamp) <= slop_ns else None
 
 

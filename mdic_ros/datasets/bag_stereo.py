@@ -49,9 +49,7 @@ def image_topics(topics: dict[str, Topic]) -> list[str]:
     return [name for name, t in topics.items() if t.msgtype in (IMAGE, COMPRESSED_IMAGE) and t.count]
 
 
-def stereo_topics(
-    topics: dict[str, Topic], left: str | None = None, right: str | None = None
-) -> tuple[str, str]:
+def stereo_topics(topics: dict[str, Topic], left: str | None = None, right: str | None = None) -> tuple[str, str]:
     """The image topics of the left and the right camera.
 
     Found by their names (left and right, or KITTI's numbers). Colour goes before grey, raw before compressed.
@@ -66,9 +64,7 @@ def stereo_topics(
     images = image_topics(topics)
     for given in (left, right):
         if given and given not in images:
-            raise DatasetError(
-                f"no images in topic {given}; topics with images: {', '.join(images) or 'none'}"
-            )
+            raise DatasetError(f"no images in topic {given}; topics with images: {', '.join(images) or 'none'}")
     pairs = {
         (name, name.replace(one, other))
         for name in images
@@ -93,8 +89,7 @@ def stereo_topics(
             f"and --right-topic; topics with images: {', '.join(images) or 'none'}"
         )
     raise DatasetError(
-        "several stereo pairs, name one with --left-topic: "
-        + ", ".join(f"{a} + {b}" for a, b in sorted(pairs))
+        "several stereo pairs, name one with --left-topic: " + ", ".join(f"{a} + {b}" for a, b in sorted(pairs))
     )
 
 
@@ -257,9 +252,7 @@ class BagStereoSource(StereoSource):
         for topic in (self._left, self._right):
             message = first_camera_info(reader, topic.topic)
             info = CameraInfo.from_message(message) if message is not None else None
-            cameras.append(
-                Camera(base_topic(topic.topic), topic.frame_id, info, _raw_encoding(topic.encoding))
-            )
+            cameras.append(Camera(base_topic(topic.topic), topic.frame_id, info, _raw_encoding(topic.encoding)))
         super().__init__("bag", reader.path, cameras[0], cameras[1])
 
     def __len__(self) -> int:

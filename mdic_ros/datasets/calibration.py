@@ -93,9 +93,7 @@ class CameraInfo:
         if self.height < 1 or self.width < 1:  # a driver that leaves the size out means that of its image
             return replace(self, height=height, width=width)
         sx, sy = width / self.width, height / self.height
-        return self._transformed(
-            np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]]), height, width
-        )
+        return self._transformed(np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]]), height, width)
 
     def _transformed(self, transform: Matrix, height: int, width: int) -> CameraInfo:
         """After the pixel coordinates have been multiplied by a 3x3 matrix."""
@@ -107,15 +105,11 @@ class CameraInfo:
         return other is not None and (
             (self.height, self.width, self.d, self.distortion_model)
             == (other.height, other.width, other.d, other.distortion_model)
-            and all(
-                np.array_equal(a, b) for a, b in ((self.k, other.k), (self.r, other.r), (self.p, other.p))
-            )
+            and all(np.array_equal(a, b) for a, b in ((self.k, other.k), (self.r, other.r), (self.p, other.p)))
         )
 
 
-def stereo_pair(
-    p_left: ArrayLike, p_right: ArrayLike, height: int, width: int
-) -> tuple[CameraInfo, CameraInfo]:
+def stereo_pair(p_left: ArrayLike, p_right: ArrayLike, height: int, width: int) -> tuple[CameraInfo, CameraInfo]:
     """Calibrations of a rectified pair from two projection matrices that share some third reference camera.
 
     KITTI's ``P_rect_xx`` project from the frame of camera 0 (the left grey one), so even the left colour
@@ -143,9 +137,7 @@ class KittiCalibration(Mapping[str, "NDArray[np.float64]"]):
         except OSError as error:
             raise DatasetError(f"cannot read the calibration {path}: {error.strerror}") from error
         self._lines = {
-            key.strip(): value.split()
-            for key, sep, value in (line.partition(":") for line in text.splitlines())
-            if sep
+            key.strip(): value.split() for key, sep, value in (line.partition(":") for line in text.splitlines()) if sep
         }
 
     def __getitem__(self, name: str) -> NDArray[np.float64]:

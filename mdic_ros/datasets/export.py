@@ -100,7 +100,7 @@ def write_bag(
                 writer.add_topic(f"{camera.namespace}/camera_info", CAMERA_INFO)
         for index, frame in enumerate(source):
             try:
-                _ = frame.left, frame.right  # both or none: half a pair is of no use to anybody
+                frame.check()  # both or none: half a pair is of no use to anybody
             except ImageError as error:
                 result.broken.append(f"frame {frame.name}: {error}")
             else:

@@ -42,13 +42,9 @@ def _decode(source: Path | io.BytesIO, name: str) -> RGB:
     try:
         with Image.open(source, formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise ImageError(
-                    f"{name}: {image.width}x{image.height} pixels are more than this package takes"
-                )
+                raise ImageError(f"{name}: {image.width}x{image.height} pixels are more than this package takes")
             if image.mode.startswith(("I", "F")):
-                raise ImageError(
-                    f"{name}: more than 8 bits per channel ({image.mode}); convert it to 8 bits first"
-                )
+                raise ImageError(f"{name}: more than 8 bits per channel ({image.mode}); convert it to 8 bits first")
             return np.array(image.convert("RGB"), np.uint8)
     except ImageError:
         raise
@@ -57,9 +53,7 @@ def _decode(source: Path | io.BytesIO, name: str) -> RGB:
     # Pillow's decoders report damage with whatever exception they meet: OSError, SyntaxError, EOFError,
     # ValueError, struct.error, zlib.error, DecompressionBombError ...
     except Exception as error:
-        raise ImageError(
-            f"{name}: damaged or not an image ({error}); copy it again from the source"
-        ) from error
+        raise ImageError(f"{name}: damaged or not an image ({error}); copy it again from the source") from error
 
 
 def read_image(path: Path) -> RGB:
@@ -115,21 +109,16 @@ def from_image_message(message: Any, name: str) -> RGB:
     try:
         channels, order = _ENCODINGS[message.encoding]
     except KeyError:
-        raise ImageError(
-            f"{name}: encoding '{message.encoding}' is none of {', '.join(_ENCODINGS)}"
-        ) from None
+        raise ImageError(f"{name}: encoding '{message.encoding}' is none of {', '.join(_ENCODINGS)}") from None
     height, width, step = int(message.height), int(message.width), int(message.step)
     data = np.frombuffer(message.data, np.uint8)
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
         raise ImageError(f"{name}: impossible size {width}x{height}")
     if step < width * channels or data.size < step * (height - 1) + width * channels:
         raise ImageError(
-            f"{name}: {data.size} bytes with step {step} do not hold {width}x{height} pixels of "
-            f"{message.encoding}"
+            f"{name}: {data.size} bytes with step {step} do not hold {width}x{height} pixels of {message.encoding}"
         )
-    rows = np.lib.stride_tricks.as_strided(
-        data, (height, width, channels), (step, channels, 1), writeable=False
-    )
+    rows = np.lib.stride_tricks.as_strided(data, (height, width, channels), (step, channels, 1), writeable=False)
     return np.ascontiguousarray(rows[:, :, order])
 
 

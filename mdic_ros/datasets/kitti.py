@@ -49,8 +49,7 @@ def _cameras(pair: _Pair, topic: str, frames: list[StereoFrame]) -> tuple[Camera
     names = f"camera_{pair.kind}_left", f"camera_{pair.kind}_right"
     infos = frames[0].left_info, frames[0].right_info
     left, right = (
-        Camera(f"/kitti/{name}/{topic}", name, info, pair.encoding)
-        for name, info in zip(names, infos, strict=True)
+        Camera(f"/kitti/{name}/{topic}", name, info, pair.encoding) for name, info in zip(names, infos, strict=True)
     )
     return left, right
 
@@ -64,9 +63,7 @@ def _choose(folder: Path, cameras: Cameras, name: Callable[[_Pair, int], str]) -
             return pair, left, right
         if left.is_dir() or right.is_dir():
             here, gone = (left, right) if left.is_dir() else (right, left)
-            raise DatasetError(
-                f"{here} has no partner {gone.name} beside it; a stereo pair needs both folders"
-            )
+            raise DatasetError(f"{here} has no partner {gone.name} beside it; a stereo pair needs both folders")
     looked = " or ".join(f"{name(p, p.left)} + {name(p, p.right)}" for p in wanted)
     raise DatasetError(f"{folder}: looked for {looked}, found none of them")
 
@@ -81,9 +78,7 @@ def list_images(folder: Path) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
             if path.stem in images:
-                raise DatasetError(
-                    f"{folder} has both {images[path.stem].name} and {path.name}; remove one of them"
-                )
+                raise DatasetError(f"{folder} has both {images[path.stem].name} and {path.name}; remove one of them")
             images[path.stem] = path
     return images
 
@@ -143,9 +138,7 @@ def _stamp_of(stem: str, stamps: list[int], image: Path, file: Path) -> int:
     if not stem.isdecimal():
         raise DatasetError(f"{image}: KITTI names its images by number")
     if int(stem) >= len(stamps):
-        raise DatasetError(
-            f"{file} has {len(stamps)} lines, but {image} needs line {int(stem) + 1}; copy it again"
-        )
+        raise DatasetError(f"{file} has {len(stamps)} lines, but {image} needs line {int(stem) + 1}; copy it again")
     return stamps[int(stem)]
 
 
@@ -174,10 +167,7 @@ def find_raw(path: Path) -> list[Path]:
     if is_drive(path):
         return [path]
     return sorted(
-        folder
-        for pattern in ("*", "*/*")
-        for folder in path.glob(pattern)
-        if folder.is_dir() and is_drive(folder)
+        folder for pattern in ("*", "*/*") for folder in path.glob(pattern) if folder.is_dir() and is_drive(folder)
     )
 
 
@@ -194,17 +184,14 @@ def open_raw(path: Path, cameras: Cameras = "auto") -> FileStereoSource:
     drives = find_raw(path)
     if not drives:
         raise DatasetError(
-            f"{path}: looked for a KITTI raw drive (2011_09_26_drive_0005_sync/image_02/data/*.png), "
-            "found none"
+            f"{path}: looked for a KITTI raw drive (2011_09_26_drive_0005_sync/image_02/data/*.png), found none"
         )
     if len(drives) > 1:
         names = ", ".join(str(d.relative_to(path)) for d in drives[:8])
         raise DatasetError(f"{path} holds {len(drives)} drives, name one of them: {names}")
     drive = drives[0]
     if drive.name.endswith("_extract"):
-        raise DatasetError(
-            f"{drive} is unrectified; download the 'synced+rectified data' of this drive instead"
-        )
+        raise DatasetError(f"{drive} is unrectified; download the 'synced+rectified data' of this drive instead")
     pair, left, right = _choose(drive, cameras, lambda _, number: f"image_{number:02}")
     times = [(folder / "timestamps.txt") for folder in (left, right)]
     stamps = [_read_stamps(file, parse_utc) for file in times]
@@ -250,9 +237,7 @@ def find_odometry(path: Path) -> list[Path]:
     if is_sequence(path):
         return [path]
     roots = (path, path / "sequences", path / "dataset" / "sequences")
-    return sorted(
-        f for root in roots if root.is_dir() for f in root.iterdir() if f.is_dir() and is_sequence(f)
-    )
+    return sorted(f for root in roots if root.is_dir() for f in root.iterdir() if f.is_dir() and is_sequence(f))
 
 
 def _parse_seconds(text: str) -> int:
@@ -326,9 +311,7 @@ def find_stereo(path: Path) -> list[Path]:
     return [path / name for name in ("training", "testing") if is_split(path / name)]
 
 
-def _scene_infos(
-    split: Path, scene: str, pair: _Pair, size: tuple[int, int]
-) -> tuple[CameraInfo, CameraInfo] | None:
+def _scene_infos(split: Path, scene: str, pair: _Pair, size: tuple[int, int]) -> tuple[CameraInfo, CameraInfo] | None:
     number = scene.partition("_")[0]
     new, old = split / "calib_cam_to_cam" / f"{number}.txt", split / "calib" / f"{number}.txt"
     if new.exists():  # 2015
@@ -359,9 +342,7 @@ def open_stereo_benchmark(path: Path, cameras: Cameras = "auto") -> FileStereoSo
             "training/colored_0/000000_10.png of 2012) and found none"
         )
     if len(splits) > 1:
-        raise DatasetError(
-            f"{path} holds the splits {' and '.join(s.name for s in splits)}, name one of them"
-        )
+        raise DatasetError(f"{path} holds the splits {' and '.join(s.name for s in splits)}, name one of them")
     split = splits[0]
     year = 2015 if (split / "image_2").is_dir() else 2012
     pair, left, right = _choose(split, cameras, lambda p, number: _stereo_folder(p, number, year))
@@ -375,7 +356,5 @@ def open_stereo_benchmark(path: Path, cameras: Cameras = "auto") -> FileStereoSo
         stamp = SYNTHETIC_START_NS + index * 100_000_000
         frames.append(StereoFrame.of_files(stem, a, b, stamp, stamp, *(infos or (None, None))))
     if missing:
-        log.warning(
-            "%s: %d of %d frames have no calibration file, so no camera_info", split, missing, len(frames)
-        )
+        log.warning("%s: %d of %d frames have no calibration file, so no camera_info", split, missing, len(frames))
     return FileStereoSource("kitti_stereo", split, *_cameras(pair, "image_rect", frames), frames)

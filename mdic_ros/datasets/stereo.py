@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self, overload
 
 from .calibration import CameraInfo
+from .errors import ImageError
 from .images import RGB, read_image
 
 #: First stamp of recordings that have none: 2001-09-09 01:46:40 UTC, plainly made up, and not ROS's "no time"
@@ -71,6 +72,17 @@ class StereoFrame:
     def right(self) -> RGB:
         """H x W x 3 uint8 RGB. Raises ImageError, which names the file, when it is damaged."""
         return self.load_right()
+
+    def check(self) -> None:
+        """Decode both images.
+
+        Raises:
+            ImageError: one is damaged, or their sizes differ, which those of a rectified pair never do.
+        """
+        if self.left.shape != self.right.shape:
+            sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (self.left, self.right))
+            files = f" ({self.left_path}, {self.right_path})" if self.left_path else ""
+            raise ImageError(f"left and right have different sizes, {sizes}{files}; rectify them to one size")
 
     @classmethod
     def of_files(
@@ -158,9 +170,7 @@ class StereoSource(Sequence[StereoFrame]):
 class FileStereoSource(StereoSource):
     """A recording that is a list of image files."""
 
-    def __init__(
-        self, layout: str, path: Path, left: Camera, right: Camera, frames: Sequence[StereoFrame]
-    ) -> None:
+    def __init__(self, layout: str, path: Path, left: Camera, right: Camera, frames: Sequence[StereoFrame]) -> None:
         super().__init__(layout, path, left, right)
         self._frames = frames
 

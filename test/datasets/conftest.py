@@ -50,9 +50,7 @@ def kitti_raw(tmp_path: Path) -> Path:
                 image[..., 0] if number < 2 else image,
             )
         early = 485_120 if number == 3 else 0  # the right colour camera is stamped half a millisecond earlier
-        lines = [
-            f"2011-09-26 13:04:{32 + i // 10}.{345_808_896 + i * 100_000_000 - early:09}" for i in range(4)
-        ]
+        lines = [f"2011-09-26 13:04:{32 + i // 10}.{345_808_896 + i * 100_000_000 - early:09}" for i in range(4)]
         (drive / f"image_{number:02}" / "timestamps.txt").write_text("\n".join(lines) + "\n\n")
     (day / "calib_cam_to_cam.txt").write_text(raw_calibration())
     return day
@@ -98,9 +96,7 @@ def kitti_2012(tmp_path: Path) -> Path:
             save(root / "training" / f"colored_{side}" / f"000000_{frame}.png", image)
             save(root / "training" / f"image_{side}" / f"000000_{frame}.png", image[..., 0])
     (root / "training" / "calib").mkdir()
-    (root / "training" / "calib" / "000000.txt").write_text(
-        "".join(f"P{n}: {v}\n" for n, v in P_RECT.items())
-    )
+    (root / "training" / "calib" / "000000.txt").write_text("".join(f"P{n}: {v}\n" for n, v in P_RECT.items()))
     return root
 
 

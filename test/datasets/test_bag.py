@@ -45,9 +45,7 @@ def write_pairs(path: Path, stamps: list[int], right_stamps: list[int], **option
     with BagWriter(path, **options) as writer:
         for side, times in (("left", stamps), ("right", right_stamps)):
             for stamp in times:
-                writer.write(
-                    f"/stereo/{side}/image_raw", make_image(make_header(stamp, side), PICTURE), stamp
-                )
+                writer.write(f"/stereo/{side}/image_raw", make_image(make_header(stamp, side), PICTURE), stamp)
 
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
@@ -186,9 +184,7 @@ def test_images_and_infos_of_a_written_bag(kitti_raw: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
 @pytest.mark.parametrize("images", ["raw", "png", "jpeg"])
-def test_bag_reads_back_as_the_recording_it_was(
-    kitti_raw: Path, tmp_path: Path, storage: Any, images: Any
-) -> None:
+def test_bag_reads_back_as_the_recording_it_was(kitti_raw: Path, tmp_path: Path, storage: Any, images: Any) -> None:
     source = open_stereo(kitti_raw)
     write_bag(source, tmp_path / "b", storage=storage, images=images)
     with open_stereo(tmp_path / "b") as bag:
@@ -207,9 +203,7 @@ def test_png_files_travel_byte_by_byte(kitti_raw: Path, tmp_path: Path) -> None:
     write_bag(open_stereo(kitti_raw), tmp_path / "b", images="png")
     with BagReader(tmp_path / "b") as reader:
         message = next(iter(reader.messages(["/kitti/camera_color_left/image_raw/compressed"])))
-        assert (
-            bytes(reader.decode(message).data) == next(kitti_raw.rglob("image_02/data/*00.png")).read_bytes()
-        )
+        assert bytes(reader.decode(message).data) == next(kitti_raw.rglob("image_02/data/*00.png")).read_bytes()
 
 
 def test_grey_stays_mono8(kitti_raw: Path, tmp_path: Path) -> None:
@@ -231,6 +225,15 @@ def test_one_broken_image_is_reported_and_the_rest_goes_on(kitti_raw: Path, tmp_
         assert len(bag) == 3
 
 
+def test_sizes_of_a_pair_must_agree(folder: Path, tmp_path: Path) -> None:
+    encoded = encode_image(np.zeros((75, 240, 3), np.uint8), "png")
+    (folder / "right" / "000.png").write_bytes(encoded)
+    result = write_bag(open_stereo(folder), tmp_path / "b")
+    assert result.frames == 2
+    assert "248x75 and 240x75" in result.broken[0]
+    assert str(folder / "right" / "000.png") in result.broken[0]
+
+
 def test_all_broken_leaves_no_bag(folder: Path, tmp_path: Path) -> None:
     for path in (folder / "left").iterdir():
         path.write_bytes(b"x")
@@ -244,9 +247,7 @@ def test_broken_image_in_a_bag(tmp_path: Path) -> None:
         for index in range(3):
             for side in ("left", "right"):
                 data = b"broken" if (index, side) == (1, "left") else None
-                writer.write(
-                    f"/s/{side}/image_raw/compressed", compressed(index * SECOND, data), index * SECOND
-                )
+                writer.write(f"/s/{side}/image_raw/compressed", compressed(index * SECOND, data), index * SECOND)
     with open_stereo(tmp_path / "b") as source:
         assert source.left.topic == "/s/left/image_raw"
         assert source[2].left.shape == PICTURE.shape

@@ -89,9 +89,7 @@ class TestRaw:
             next(kitti_raw.rglob(f"{camera}/data/0000000000.png")).unlink()
         assert [frame.stamp_ns for frame in open_stereo(kitti_raw)] == full[1:]
 
-    def test_missing_calibration_is_a_warning(
-        self, kitti_raw: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_missing_calibration_is_a_warning(self, kitti_raw: Path, caplog: pytest.LogCaptureFixture) -> None:
         (kitti_raw / "calib_cam_to_cam.txt").unlink()
         with caplog.at_level(logging.WARNING):
             source = open_stereo(kitti_raw)
@@ -186,9 +184,7 @@ class TestOdometry:
         assert (source.right_info.height, source.right_info.width) == (75, 248)
         assert source.right_info.baseline_m == pytest.approx(0.5327, abs=1e-3)
 
-    @pytest.mark.parametrize(
-        "times", ["0.0\nx\n0.2\n", "0.0\nnan\n0.2\n", "0.0\n-1\n0.2\n", "0.0\n1e300\n0.2\n"]
-    )
+    @pytest.mark.parametrize("times", ["0.0\nx\n0.2\n", "0.0\nnan\n0.2\n", "0.0\n-1\n0.2\n", "0.0\n1e300\n0.2\n"])
     def test_broken_times(self, kitti_odometry: Path, times: str) -> None:
         next(kitti_odometry.rglob("times.txt")).write_text(times)
         with pytest.raises(DatasetError, match=r"times\.txt, line 2"):
