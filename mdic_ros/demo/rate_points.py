@@ -1,0 +1,104 @@
+"""The same frames at every rate point, through the codec without ROS: what the contact sheet shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from mdic_ros.codec import Bundle, Decoder, Encoder
+from mdic_ros.datasets import StereoSource
+from mdic_ros.datasets.images import resize_image
+from mdic_ros.demo.frames import Picture, psnr
+from mdic_ros.demo.pictures import Tile
+
+
+@dataclass(frozen=True)
+class Point:
+    """One frame at one rate point."""
+
+    bytes: int
+    psnr_db: float
+    picture: Picture
+    mask: Picture
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One frame of the sheet: the pair at the coded size, and what became of it, coarse to fine."""
+
+    frame: int
+    original: Picture
+    side: Picture
+    side_psnr_db: float
+    points: list[Point]
+
+
+def spread(count: int, wanted: int = 3) -> list[int]:
+    """Up to `wanted` frame numbers in 0..count-1, evenly spread."""
+    wanted = min(wanted, count)
+    return [(2 * i + 1) * count // (2 * wanted) for i in range(wanted)]
+
+
+def code(
+    bundle: Bundle,
+    source: StereoSource,
+    frames: Sequence[int],
+    size: tuple[int, int],
+    steps: int,
+    captions: dict[int, str],
+) -> list[Sample]:
+    """Encode and decode frames at all rate points.
+
+    Args:
+        bundle: the model.
+        source: the recording.
+        frames: which of its frames.
+        size: (height, width) to code at.
+        steps: denoising steps.
+        captions: what conditioned the frame when it was played, so that the pictures are the same ones.
+    """
+    encoder, decoder = Encoder(bundle), Decoder(bundle)
+    samples = []
+    for index in frames:
+        frame = source[index]
+        original, side = (resize_image(image, *size) for image in (frame.left, frame.right))
+        caption = captions.get(index)
+        if caption is None:
+            caption = decoder.caption(side)
+        points = []
+        for data in encoder.encode_all(original):
+            result = decoder.decode(data, side, caption=caption, steps=steps)
+            points.append(Point(len(data), psnr(result.image, original), result.image, result.mask))
+        samples.append(Sample(index, original, side, psnr(side, original), points))
+    return samples
+
+
+def tiles(samples: Sequence[Sample]) -> list[list[list[Tile]]]:
+    """Two rows for each frame: original and pictures, side image and masks; a column for each rate point."""
+    blocks = []
+    for sample in samples:
+        top = [Tile(sample.original, f"frame {sample.frame}: original")]
+        bottom = [Tile(sample.side, f"side image, as it is {sample.side_psnr_db:.1f} dB")]
+        for number, point in enumerate(sample.points):
+            top.append(Tile(point.picture, f"rate {number}: {point.bytes} bytes, {point.psnr_db:.1f} dB"))
+            bottom.append(Tile(point.mask, "mask: shared with the side image" if number == 0 else "mask"))
+        blocks.append([top, bottom])
+    return blocks
+
+
+def summary(samples: Sequence[Sample], size: tuple[int, int]) -> list[dict[str, Any]]:
+    """Medians over the frames for every rate point, as JSON has them."""
+    rows = []
+    for number, points in enumerate(zip(*(sample.points for sample in samples), strict=True)):
+        count = float(median(point.bytes for point in points))
+        rows.append(
+            {
+                "rate_point": number,
+                "bytes": count,
+                "bpp": round(8 * count / (size[0] * size[1]), 5),
+                "psnr_db": round(float(median(point.psnr_db for point in points)), 3),
+            }
+        )
+    return rows
