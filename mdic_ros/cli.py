@@ -442,6 +442,7 @@ class Stage(StrEnum):
     autoencoder = "autoencoder"
     codec = "codec"
     captioner = "captioner"
+    prior = "prior"
 
 
 class View(StrEnum):
@@ -501,6 +502,8 @@ def train(
         mdic train codec --data DATA --bundle my_model --out runs/codec
 
         mdic train captioner --data DATA --bundle my_model --out runs/captioner
+
+        mdic train prior --data DATA --bundle my_model --out runs/prior
     """
     from .resources import resource
     from .training.stages import train as run_stage

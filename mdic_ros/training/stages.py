@@ -18,6 +18,7 @@ from mdic_ros.training.captioner import CaptionCrops, CaptionerConfig, Captioner
 from mdic_ros.training.codec import CodecConfig, CodecStage
 from mdic_ros.training.data import Pair, StereoCrops, held_out_batch, load_pairs
 from mdic_ros.training.loop import LoopConfig, run
+from mdic_ros.training.prior import PriorConfig, PriorStage
 from mdic_ros.training.tokenizer import build_tokenizer, read_captions, sentences
 
 
@@ -99,10 +100,19 @@ def _captioner(config: Path, data: Path, out: Path, bundle: Path, loop: LoopConf
     run(CaptionerStage(captioner, held_out, options), batches, loop, out, bundle)
 
 
+def _prior(config: Path, data: Path, out: Path, bundle: Path, loop: LoopConfig) -> None:
+    if not (bundle / "entropy_model").is_dir():
+        raise ConfigError(f"{bundle} has no entropy_model: run `mdic train codec` into it first")
+    batches, held_out = _data(config, data, loop)
+    stage = PriorStage(read_config(config, PriorConfig, "prior"), bundle, held_out, _device())
+    run(stage, batches, loop, out, bundle)
+
+
 STAGES: dict[str, Callable[[Path, Path, Path, Path, LoopConfig], None]] = {
     "autoencoder": _autoencoder,
     "codec": _codec,
     "captioner": _captioner,
+    "prior": _prior,
 }
 
 
@@ -110,7 +120,7 @@ def train(stage: str, config: Path, data: Path, out: Path, bundle: Path, minutes
     """Trains one stage and writes its components into a bundle; goes on where a stopped run was.
 
     Args:
-        stage: a key of `STAGES`; run them in that order.
+        stage: a key of `STAGES`; run them in that order; the last is optional.
         config: YAML, see config/train/.
         data: folder with captions.jsonl and stereo/<folder>/<drive>/{left,right}.
         out: logs and checkpoint.

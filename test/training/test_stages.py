@@ -48,6 +48,7 @@ SECTIONS = {
             "norm_num_groups": 8,
         },
     },
+    "prior": {},
     "captioner": {
         "hidden_size": 32,
         "heads": 2,
@@ -90,9 +91,9 @@ def config(path, stage, **loop):
     return file
 
 
-def test_three_stages_make_a_bundle_that_codes(data, tmp_path):
+def test_the_stages_make_a_bundle_that_codes(data, tmp_path):
     bundle = tmp_path / "my_model"
-    for stage in ("autoencoder", "codec", "captioner"):
+    for stage in ("autoencoder", "codec", "captioner", "prior"):
         fingerprint = train(stage, config(tmp_path, stage, minutes=0.03), data, tmp_path / stage, bundle)
         with (tmp_path / stage / "train.csv").open() as file:
             rows = list(csv.DictReader(file))

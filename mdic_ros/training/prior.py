@@ -1,0 +1,68 @@
+"""Training stage of the prior alone, on the tokens of a codec that is done.
+
+In the joint training the tokens change under the prior's feet, and the prior gets a few steps only. Here nothing else
+is computed than tokens and the prior, so a few minutes give many more steps, and fewer bytes for the same pictures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from mdic_ros.models.autoencoder import encode_latent
+from mdic_ros.models.entropy_model import EntropyModel
+from mdic_ros.models.hyper_align import HyperAlign
+from mdic_ros.models.quantizer import MultiScaleQuantizer
+from mdic_ros.training.data import Batch
+
+
+@dataclass
+class PriorConfig:
+    """Options of the stage, under `prior:`."""
+
+    dropout: float = 0.1
+    fresh: bool = False  #: start from new weights, not from the bundle's
+
+
+class PriorStage:
+    """Tokens of both views of every pair, by the bundle's frozen codec; cross-entropy in bits per token."""
+
+    def __init__(self, config: PriorConfig, bundle: Path, held_out: Batch, device: torch.device) -> None:
+        self.held_out, self.device = held_out, device
+
+        def frozen(kind: type[nn.Module], name: str) -> nn.Module:
+            part = kind.from_pretrained(bundle / name, local_files_only=True)  # type: ignore[attr-defined]
+            return part.to(device).eval().requires_grad_(False)
+
+        self.vae = frozen(AutoencoderKL, "vae")
+        self.hyper_align = frozen(HyperAlign, "hyper_align")
+        self.quantizer = frozen(MultiScaleQuantizer, "quantizer")
+        prior = EntropyModel.from_pretrained(bundle / "entropy_model", local_files_only=True)
+        if config.fresh:
+            prior = EntropyModel.from_config(prior.config)
+        prior.register_to_config(dropout=config.dropout)
+        self.prior = prior.to(device)
+        self.network: nn.Module = self.prior
+
+    @torch.no_grad()
+    def tokens(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) in [-1, 1] -> token grids (B, h_k, w_k)."""
+        with torch.autocast(self.device.type, enabled=False):  # as the encoder computes them
+            found: list[Tensor] = self.quantizer(self.hyper_align(encode_latent(self.vae, x.to(self.device))))[1]
+        return found
+
+    def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, float]]:
+        tokens = self.tokens(torch.cat([batch.x, batch.y]))
+        rate = self.prior.loss(tokens) / sum(grid[0].numel() for grid in tokens)
+        return rate, {"rate": rate.item()}
+
+    def validate(self) -> dict[str, float]:
+        bits = self.prior.bits(self.tokens(self.held_out.x)).mean(0).cumsum(0)
+        return {f"bytes{scale}": float(b) / 8 for scale, b in enumerate(bits)}
+
+    def save(self, bundle: Path) -> None:
+        self.prior.save_pretrained(bundle / "entropy_model")
