@@ -3,13 +3,10 @@
 Both views are shown with the sentence of the left one. Mirrored images swap "left" and "right" in the
 sentence; crops run from the whole image to the field of view of the MDIC protocol, since a decoder may be
 given either.
-
-    python -m mdic_ros.training.captioner --config config/train/captioner.yaml --data DATA --out RUN
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 from collections.abc import Iterator, Sequence
@@ -19,16 +16,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from PIL import Image
 from torch import Tensor
-from transformers import AutoTokenizer, BlipConfig, BlipForConditionalGeneration, PreTrainedTokenizerBase
+from transformers import BlipConfig, BlipForConditionalGeneration, PreTrainedTokenizerBase
 
 from mdic_ros.models.captioner import Captioner
 from mdic_ros.models.text import IGNORE, find_nouns
-from mdic_ros.training.data import Pair, load_pairs, mirrored_caption
-from mdic_ros.training.loop import LoopConfig, run
-from mdic_ros.training.tokenizer import build_tokenizer, read_captions, sentences
+from mdic_ros.training.data import Pair, mirrored_caption
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """Of the images CLIP and BLIP were trained on, so that BLIP checkpoints and this one are fed alike."""
@@ -58,8 +52,6 @@ class CaptionerConfig:
     token_dropout: float = 0.15  #: share of the sentence's tokens hidden from the model that must continue it
     patch_dropout: float = 0.25  #: share of image patches painted over
     composed: float = 0.5  #: share of sentences put together from the image's nouns (see ``compose_caption``)
-    folders: tuple[str, ...] = ("train", "train_grey")  #: under ``<data>/stereo``
-    hold_out: tuple[str, ...] = ("kitti_raw_0926_0009",)  #: drives for validation
 
 
 def build_captioner(
@@ -118,7 +110,7 @@ class CaptionBatch:
 
 @dataclass
 class CaptionCrops:
-    """Endless, seeded batches: one view of a random pair, a random crop of it, and its caption."""
+    """Endless, seeded batches: one view of a random captioned pair, a random crop of it, and its caption."""
 
     pairs: Sequence[Pair]
     captioner: Captioner
@@ -129,6 +121,7 @@ class CaptionCrops:
     views: list[tuple[Image.Image, Image.Image]] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.pairs = [pair for pair in self.pairs if pair.caption]
         self.rng = np.random.default_rng(self.seed)
         # Shrunk once by a whole factor, since resizing full images would cost more time than the network.
         factors = [max(1, pair.left.height // self.captioner.image_size[0]) for pair in self.pairs]
@@ -151,7 +144,7 @@ class CaptionCrops:
             image, caption = self._crop(view), self._sentence(self.pairs[index])
             if self.rng.random() < 0.5:
                 image, caption = image[:, ::-1].copy(), mirrored_caption(caption)
-            images.append(self.captioner.pixel_values(image))
+            images.append(self.captioner.pixel_values(image).cpu())
             captions.append(caption)
         pixels = self._paint_over(self._jitter(torch.cat(images)))
         return CaptionBatch(pixels, token_ids(self.captioner.tokenizer, captions))
@@ -222,7 +215,8 @@ class CaptionerStage:
     """Next-token prediction, the image in cross attention (BLIP, arXiv 2201.12086, section 3.2)."""
 
     def __init__(self, captioner: Captioner, held_out: Sequence[Pair], config: CaptionerConfig) -> None:
-        self.captioner, self.held_out, self.config = captioner, held_out, config
+        self.captioner, self.config = captioner, config
+        self.held_out = [pair for pair in held_out if pair.caption]
         self.network: BlipForConditionalGeneration = captioner.model
 
     def loss(self, batch: CaptionBatch, progress: float) -> tuple[Tensor, dict[str, float]]:
@@ -271,9 +265,8 @@ class CaptionerStage:
         return {**figures, "noun_f1": 2 * met / max(said + wanted, 1)}
 
     def save(self, bundle: Path) -> None:
-        """Writes ``captioner/`` and ``tokenizer/`` of the bundle."""
+        """Writes ``captioner/`` of the bundle."""
         save_captioner(self.captioner, bundle / "captioner")
-        self.captioner.tokenizer.save_pretrained(bundle / "tokenizer")
 
 
 def _nouns(caption: str) -> set[str]:
@@ -283,56 +276,3 @@ def _nouns(caption: str) -> set[str]:
 def _accuracy(logits: Tensor, ids: Tensor, pad: int) -> float:
     right, real = logits[:, :-1].argmax(-1) == ids[:, 1:], ids[:, 1:] != pad
     return ((right & real).sum() / real.sum()).item()
-
-
-def train(config: Path, data: Path, out: Path, bundle: Path, minutes: float | None = None) -> None:
-    """Trains a captioner, going on from ``out/checkpoint.pt`` if there is one.
-
-    Args:
-        config: YAML with ``loop:`` (see ``LoopConfig``) and ``captioner:`` (see ``CaptionerConfig``).
-        data: Folder with ``captions.jsonl`` and ``stereo/<folder>/<drive>/{left,right}``.
-        out: Folder of logs and of the checkpoint.
-        bundle: Folder whose ``captioner/`` is written; its ``tokenizer/`` is used, or built first if it has
-            none.
-        minutes: Overrides the budget of the configuration.
-
-    Raises:
-        FileNotFoundError: There are no pairs or captions under ``data``.
-    """
-    options = yaml.safe_load(config.read_text())
-    loop, stage_config = LoopConfig(**options["loop"]), CaptionerConfig(**options["captioner"])
-    if minutes is not None:
-        loop.minutes = minutes
-    if (bundle / "tokenizer").is_dir():
-        tokenizer = AutoTokenizer.from_pretrained(bundle / "tokenizer", local_files_only=True)
-    else:
-        tokenizer = build_tokenizer(sentences(read_captions(data / "captions.jsonl")))
-    pairs = [pair for pair in load_pairs(data, list(stage_config.folders), []) if pair.caption]
-    torch.manual_seed(loop.seed)
-    captioner = build_captioner(tokenizer, stage_config, (loop.size[0], loop.size[1]))
-    captioner.model.to("cuda" if torch.cuda.is_available() else "cpu")
-    held_out = [pair for pair in pairs if pair.drive in stage_config.hold_out]
-    batches = CaptionCrops(
-        [pair for pair in pairs if pair.drive not in stage_config.hold_out],
-        captioner,
-        stage_config,
-        loop.batch,
-        loop.seed,
-    )
-    run(CaptionerStage(captioner, held_out, stage_config), batches, loop, out, bundle)
-
-
-def main() -> None:
-    """Command line of this stage."""
-    parser = argparse.ArgumentParser(description="Train the captioner of a bundle.")
-    parser.add_argument("--config", type=Path, required=True, help="YAML, see config/train/captioner.yaml")
-    parser.add_argument("--data", type=Path, required=True, help="folder with captions.jsonl and stereo/")
-    parser.add_argument("--out", type=Path, required=True, help="logs, checkpoint and, by default, bundle")
-    parser.add_argument("--bundle", type=Path, help="bundle to write into (default: OUT/bundle)")
-    parser.add_argument("--minutes", type=float, help="wall-clock budget (default: the configuration's)")
-    args = parser.parse_args()
-    train(args.config, args.data, args.out, args.bundle or args.out / "bundle", args.minutes)
-
-
-if __name__ == "__main__":
-    main()

@@ -103,9 +103,9 @@ def _captioner(config: Path, data: Path, out: Path, bundle: Path, loop: LoopConf
 def _prior(config: Path, data: Path, out: Path, bundle: Path, loop: LoopConfig) -> None:
     if not (bundle / "entropy_model").is_dir():
         raise ConfigError(f"{bundle} has no entropy_model: run `mdic train codec` into it first")
-    batches, held_out = _data(config, data, loop)
-    stage = PriorStage(read_config(config, PriorConfig, "prior"), bundle, held_out, _device())
-    run(stage, batches, loop, out, bundle)
+    pairs, held_out = _pairs(config, data)
+    stage = PriorStage(read_config(config, PriorConfig, "prior"), bundle, held_out_batch(held_out), _device())
+    run(stage, StereoCrops(pairs, loop.size, loop.batch, loop.seed), loop, out, bundle)
 
 
 STAGES: dict[str, Callable[[Path, Path, Path, Path, LoopConfig], None]] = {

@@ -54,8 +54,6 @@ SECTIONS = {
         "heads": 2,
         "vision_layers": 1,
         "text_layers": 1,
-        "folders": ["train"],
-        "hold_out": ["drive_b"],
     },
 }
 
