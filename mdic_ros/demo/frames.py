@@ -14,15 +14,10 @@ from numpy.typing import NDArray
 
 from mdic_ros.datasets.bag import nearest
 from mdic_ros.datasets.bag_stereo import DEFAULT_SLOP_S
+from mdic_ros.evaluation.metrics import psnr
 
 Picture = NDArray[np.uint8]
 NAN = math.nan
-
-
-def psnr(picture: Picture, original: Picture) -> float:
-    """PSNR in dB over all pixels and channels of two uint8 images of one size; infinite for equal ones."""
-    error = float(np.mean((picture.astype(np.float64) - original.astype(np.float64)) ** 2))
-    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
 
 
 @dataclass(frozen=True)

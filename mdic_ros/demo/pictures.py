@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import av
 import numpy as np
@@ -115,7 +116,7 @@ class Video:
         self._path, self._part = path, path.with_name(f".{path.stem}.part{path.suffix}")
         self._rate = Fraction(rate_hz).limit_denominator(1000)
         self._container = av.open(str(self._part), "w", format="mp4", options={"movflags": "faststart"})
-        self._stream: av.VideoStream | None = None
+        self._stream: Any = None  # av's types know no codec by name
         self.frames = 0
 
     def __enter__(self) -> Video:
@@ -124,12 +125,12 @@ class Video:
     def add(self, picture: Picture) -> None:
         """One more picture, H x W x 3 uint8 RGB with even sides, all of one size."""
         if self._stream is None:
-            codec = "libx264" if "libx264" in av.codecs_available else "h264"
-            self._stream = self._container.add_stream(codec, rate=self._rate)
+            self._stream = self._container.add_stream("libx264", rate=self._rate)
             self._stream.height, self._stream.width = picture.shape[:2]
             self._stream.pix_fmt = "yuv420p"
             self._stream.options = {"crf": "18", "preset": "veryfast"}
-        self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        self._container.mux(self._stream.encode(frame))
         self.frames += 1
 
     def __exit__(

@@ -10,8 +10,9 @@ from typing import Any
 from mdic_ros.codec import Bundle, Decoder, Encoder
 from mdic_ros.datasets import StereoSource
 from mdic_ros.datasets.images import resize_image
-from mdic_ros.demo.frames import Picture, psnr
+from mdic_ros.demo.frames import Picture
 from mdic_ros.demo.pictures import Tile
+from mdic_ros.evaluation.metrics import psnr
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def tiles(samples: Sequence[Sample]) -> list[list[list[Tile]]]:
         bottom = [Tile(sample.side, f"side image, as it is {sample.side_psnr_db:.1f} dB")]
         for number, point in enumerate(sample.points):
             top.append(Tile(point.picture, f"rate {number}: {point.bytes} bytes, {point.psnr_db:.1f} dB"))
-            bottom.append(Tile(point.mask, "mask: shared with the side image" if number == 0 else "mask"))
+            bottom.append(Tile(point.mask, "mask"))
         blocks.append([top, bottom])
     return blocks
 

@@ -52,11 +52,20 @@ def table(rows: list[Row], total: int, note: str = "") -> Group:
     for row in rows[-_SHOWN:]:
         grid.add_row(*(cell(row) for _, _, cell in COLUMNS), style="" if row.decoded else "red")
     if rows:
-        middle = {k: v for k, v in medians(rows).items() if k not in ("bytes", "queue_ms", "side_psnr_db")}
-        summary = Row(-1, 0, bytes=round(medians(rows)["bytes"]) if any(r.decoded for r in rows) else 0, **middle)
-        cells = [cell(summary) for _, _, cell in COLUMNS]
+        middle = medians(rows)
+        summary = Row(
+            frame=-1,
+            stamp_ns=0,
+            bytes=0 if math.isnan(middle["bytes"]) else round(middle["bytes"]),
+            bpp=middle["bpp"],
+            kbps=middle["kbps"],
+            encode_ms=middle["encode_ms"],
+            decode_ms=middle["decode_ms"],
+            age_ms=middle["age_ms"],
+            psnr_db=middle["psnr_db"],
+        )
         grid.add_section()
-        grid.add_row("median", *cells[1:], style="bold")
+        grid.add_row("median", *(cell(summary) for _, _, cell in COLUMNS[1:]), style="bold")
     caption = next((row.caption for row in reversed(rows) if row.caption), "")
     parts: list[Any] = [grid, Text(f"frame {len(rows)} of {total}{note}")]
     if caption:
