@@ -15,7 +15,7 @@ from rich.table import Table
 
 from .datasets import DatasetError
 from .datasets.bag import BITSTREAM, STREAM_INFO, BagReader, pair_nearest, payload_kbps, peek_header
-from .datasets.bag_stereo import DEFAULT_SLOP_S, image_topics, index_images, side_topic, stereo_topics
+from .datasets.bag_stereo import DEFAULT_SLOP_S, base_topic, image_topics, index_images, side_topic, stereo_topics
 
 
 def _print(content: Any) -> None:
@@ -73,7 +73,8 @@ def _pairing(reader: BagReader, left: str | None, right: str | None, slop_s: flo
         coded = next((name for name, topic in reader.topics.items() if topic.msgtype == BITSTREAM), None)
         side = side_topic(reader, coded) if coded else None
         if coded is None or side is None:
-            if len(image_topics(reader.topics)) > 1:
+            cameras = {base_topic(name).rpartition("/")[0] for name in image_topics(reader.topics)}
+            if len(cameras) > 1:
                 _print(f"stereo: {error}")
             return
         names = coded, side
