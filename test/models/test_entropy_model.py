@@ -269,7 +269,7 @@ def test_log_probs_and_cross_entropy_agree() -> None:
 
 def test_learns_from_coarser_scales_and_from_earlier_groups() -> None:
     """Scale 1 repeats scale 0; in scale 2 the checkerboard's second half repeats the token to its left."""
-    model = small(codebook_size=16, grids=(0.5, 1.0, 1.0), groups=(1, 1, 2)).train()
+    model = small(codebook_size=16, grids=(0.5, 1.0, 1.0), groups=(1, 1, 2), window=(4, 8)).train()
     generator = torch.Generator().manual_seed(0)
 
     def draw(count: int) -> list[Tensor]:
@@ -280,7 +280,7 @@ def test_learns_from_coarser_scales_and_from_earlier_groups() -> None:
         return [coarse, coarse.repeat_interleave(2, 1).repeat_interleave(2, 2), fine]
 
     optimizer = torch.optim.AdamW(model.parameters(), 4e-3)
-    for _ in range(120):
+    for _ in range(300):
         with torch.autocast("cpu", torch.bfloat16):
             loss = model.loss(draw(8))
         optimizer.zero_grad()
