@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -17,6 +18,13 @@ def halve(folder: Path) -> None:
         save_file(tensors, file, metadata={"format": "pt"})
 
 
+def forget_origin(config: Path) -> None:
+    """Drops from a component's config.json where its weights were once loaded from: a path of the training machine."""
+    content = json.loads(config.read_text())
+    if content.pop("_name_or_path", None) is not None:
+        config.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
 def finish_bundle(bundle: Path, model_id: str) -> str:
     """Makes component folders a bundle; returns its fingerprint.
 
@@ -24,4 +32,6 @@ def finish_bundle(bundle: Path, model_id: str) -> str:
     """
     for folder in sorted(p for p in bundle.iterdir() if p.is_dir() and p.name != "entropy_model"):
         halve(folder)
+    for config in bundle.glob("*/config.json"):
+        forget_origin(config)
     return write_index(bundle, model_id)
