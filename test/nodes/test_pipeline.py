@@ -46,11 +46,14 @@ def test_a_drive_goes_through_and_every_process_stops_cleanly(bench: Bench, driv
     )  # fmt: skip
     bench.wait(lambda: len(packets) > 2, "no bitstream")
     # The decoder comes late: stream_info, which says what it is to decode, has been sent before it was there.
+    assert bench.set_parameters("/stereo/replay", paused=True) == []
     decoder = bench.launch(
         "decoder_node", "--params-file", str(ROOT / "config" / "decoder.yaml"), "-r", "__ns:=/stereo/left",
         "-r", "side/image:=/stereo/right/image_raw", "-r", "camera_info:=image_reconstructed/camera_info",
         "-p", f"model:={tiny_bundle}", "-p", "side_wait_s:=1.0", "-p", "caption_every:=100",
     )  # fmt: skip
+    bench.wait(lambda: bench.node.count_publishers("/stereo/left/report"), "no decoder")
+    assert bench.set_parameters("/stereo/replay", paused=False) == []
     bench.wait(lambda: len(reports) > 3, "no pictures")
     assert any(report.side_used for report in reports)
     assert {(picture.height, picture.width) for picture in pictures} == {(64, 128)}

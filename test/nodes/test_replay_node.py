@@ -80,6 +80,17 @@ def test_waits_loops_pauses_and_changes_speed(bench: Bench, folder):
     bench.wait(lambda: len(left) > seen + FRAMES, "it does not go on")
 
 
+def test_paused_from_the_start_it_holds_the_first_frame(bench: Bench, folder):
+    node = bench.start(ReplayNode, path=str(folder), paused=True, rate=20.0)
+    left = bench.listen(Image, "left/image_raw")
+    bench.wait(lambda: bench.node.count_publishers("/left/image_raw"), "no publisher")
+    for rate in (30.0, 40.0):  # time for a frame
+        assert bench.set_parameters(node, rate=rate) == []
+    assert not left
+    assert bench.set_parameters(node, paused=False) == []
+    bench.wait(lambda: len(left) == FRAMES, f"{len(left)} images")
+
+
 def test_keeps_the_recordings_own_names_and_calibration(bench: Bench, kitti_drive):
     images = bench.listen(Image, "/kitti/camera_color_left/image_raw")
     infos = bench.listen(CameraInfo, "/kitti/camera_color_right/camera_info")
