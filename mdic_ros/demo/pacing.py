@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 #: With no news of a frame for so long it counts as lost, and playing goes on.
-GIVE_UP_S = 20.0
+GIVE_UP_S = 30.0
 
 
 class Pacer:

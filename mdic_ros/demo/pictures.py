@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mdic_ros.demo.frames import Picture
 
-_PAPER, _INK, _FAINT = (255, 255, 255), (25, 25, 25), (110, 110, 110)
+_PAPER, _INK, _FAINT, _EDGE = (255, 255, 255), (25, 25, 25), (110, 110, 110), (170, 170, 170)
 _GAP = 6
 _FONT_SIZE = 13
 _STRIP = 19  # height of a line of text
@@ -97,6 +97,8 @@ def contact_sheet(blocks: Sequence[Sequence[Sequence[Tile]]], size: tuple[int, i
                 _text(draw, (left, top), tile.label, width)
                 if tile.image is not None:
                     canvas.paste(_scaled(tile.image, scale), (left, top + _STRIP))
+                    edge = (left - 1, top + _STRIP - 1, left + width, top + _STRIP + height)
+                    draw.rectangle(edge, outline=_EDGE)  # a mask may be all white
             top += cell
         top += 2 * _GAP
     return np.asarray(canvas)

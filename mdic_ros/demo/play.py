@@ -15,8 +15,8 @@ from mdic_ros.demo.nodes import NodeProcess, isolated_domain, stop
 from mdic_ros.demo.pacing import Pacer
 
 _START_S = 180.0  # two processes that load torch and the model, on a slow machine
-#: A recording that has ended, or a frame that does not come out, is waited for so long.
-_SILENCE_S = 30.0
+_SILENCE_S = 90.0  # for a frame that does not come out: more than the pacer's patience
+_LAST_WORDS_S = 2.0  # for what the replay published last
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,9 @@ class _Session:
             for node in self._nodes:
                 if node.name != "replay" or node.exit_status not in (None, 0):
                     node.check()
-            if now - news > _SILENCE_S:
-                break  # frames have been lost at the end, or the replay left out damaged ones
+            ended = self._nodes[-1].exit_status == 0 and collector.done == collector.played
+            if now - news > (_LAST_WORDS_S if ended else _SILENCE_S):
+                break  # the replay left out damaged images, or the last frames have been lost
         end = time.monotonic()
         collector.finish()
         if not any(row.decoded for row in self._rows):

@@ -140,7 +140,7 @@ class ReplayNode(Node):
             position = head.move(time.monotonic(), rate, stamp_ns)
             if self._clock_publisher is not None:
                 self._clock_publisher.publish(ClockMessage(clock=_time(position)))
-            if position >= stamp_ns:
+            if position >= stamp_ns and rate:  # the first frame is due at once, and held all the same
                 return True
             left_s = (stamp_ns - position) / 1e9 / rate if rate else _TICK_S
             self._stopping.wait(min(left_s, _TICK_S))

@@ -33,6 +33,7 @@ with contextlib.suppress(ImportError):
 needs_ros = [
     pytest.mark.ros,
     pytest.mark.slow,
+    pytest.mark.timeout(900),  # a busy machine takes minutes to load torch three times
     pytest.mark.skipif(
         importlib.util.find_spec("rclpy") is None or importlib.util.find_spec("mdic_ros.msg") is None,
         reason="rclpy or the messages of this package are not there: make setup",
@@ -86,16 +87,17 @@ def nodes_of(out: Path) -> list[str]:
     return found
 
 
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path, drive: Path) -> tuple[Path, str]:
+    out = tmp_path_factory.mktemp("demo") / "out"
+    with ended(start(out, tiny_bundle, "--bag", drive, "--steps", 2)) as process:
+        printed, errors = process.communicate()
+    assert process.returncode == 0, errors + printed
+    return out, printed
+
+
 class TestWhole:
     pytestmark = needs_ros
-
-    @pytest.fixture(scope="class")
-    def done(self, tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path, drive: Path) -> tuple[Path, str]:
-        out = tmp_path_factory.mktemp("demo") / "out"
-        with ended(start(out, tiny_bundle, "--bag", drive, "--steps", 2)) as process:
-            printed, errors = process.communicate()
-        assert process.returncode == 0, errors + printed
-        return out, printed
 
     def test_lines(self, done: tuple[Path, str]) -> None:
         out, printed = done
