@@ -72,15 +72,15 @@ class EntropyCoder:
         """
         if not indices or len(indices) > self.prior.scales:
             raise ValueError(f"{len(indices)} token grids for a prior of {self.prior.scales} scales")
+        codes = self.prior.config.codebook_size
+        for number, tokens in enumerate(indices):
+            if not 0 <= int(tokens.min()) <= int(tokens.max()) < codes:
+                raise ValueError(f"scale {number} has a token outside 0..{codes - 1}")
         on_device = [tokens[None].to(self.prior.device) for tokens in indices]
         coder, check, payloads = _RangeEncoder(), self._check(header), []
         # The frequencies come lazily, scale by scale, so that only one scale's are held.
         for number, groups in enumerate(self._exact.frequencies(on_device)):
             tokens = on_device[number].flatten().cpu()
-            if int(tokens.min()) < 0 or int(tokens.max()) >= self.prior.config.codebook_size:
-                raise ValueError(
-                    f"scale {number} has a token outside 0..{self.prior.config.codebook_size - 1}"
-                )
             for frequencies, positions in groups:
                 symbols = tokens[positions.cpu()].numpy().astype(np.int32)
                 coder.encode(symbols, _Family, _table(frequencies[0]))
@@ -133,13 +133,11 @@ class EntropyCoder:
     @staticmethod
     def _cut(whole: list[Tensor], size: int) -> list[Tensor]:
         if not whole:
-            raise BitstreamError(
-                f"packet cut too short: {size} bytes of payload do not hold the coarsest scale"
-            )
+            raise BitstreamError(f"packet cut too short: {size} bytes of payload do not hold the coarsest scale")
         return whole
 
     def _check(self, header: bytes) -> hashlib._Hash:
-        # Without the rate point: all rate points share one stream, and a relay may lower it when it cuts.
+        # Without the rate point, so that all rate points share one stream.
         return hashlib.sha256(self.fingerprint + bytes([header[0] & 0xF0]) + header[1:])
 
     @staticmethod
