@@ -46,7 +46,7 @@ def line(row: Row) -> str:
 
 def table(rows: list[Row], total: int, note: str = "") -> Group:
     """The last rows, the medians of all, how far it is, and what the captioner says."""
-    grid = Table(header_style="bold", pad_edge=False)
+    grid = Table(header_style="bold")
     for name, width, _ in COLUMNS:
         grid.add_column(name, justify="right", min_width=width, no_wrap=True)
     for row in rows[-_SHOWN:]:
