@@ -1,0 +1,57 @@
+"""The bundle that ships, on the drive that ships: the promises of the README hold for real pictures."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mdic_ros.codec import Bundle, Decoder, Encoder, default_bundle
+from mdic_ros.datasets import open_stereo
+from mdic_ros.evaluation.metrics import psnr
+from mdic_ros.resources import resource
+
+
+@pytest.fixture(scope="module")
+def views() -> tuple[np.ndarray, np.ndarray]:
+    with open_stereo(resource("sample/street")) as source:
+        frame = source[33]
+        halves = (Image.fromarray(image).resize((256, 128)) for image in (frame.left, frame.right))
+        left, right = (np.asarray(image) for image in halves)
+    return left, right
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return Encoder.from_pretrained()
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Decoder:
+    return Decoder.from_pretrained()
+
+
+def test_it_is_whole_small_and_the_one_its_card_speaks_of():
+    bundle = Bundle()
+    for component in bundle.classes:
+        bundle.check(component)
+    assert sum(file.stat().st_size for file in default_bundle().rglob("*")) < 60e6
+    assert bundle.fingerprint in (default_bundle() / "README.md").read_text()
+
+
+def test_every_rate_point_is_better_than_the_one_below_and_the_side_image_helps(encoder, decoder, views):
+    left, right = views
+    streams = encoder.encode_all(left)
+    assert len(streams[2]) <= 150 and sum(8 * len(s) / left[..., 0].size < 0.1 for s in streams) >= 3
+    caption = decoder.caption(right)
+    with_side = [psnr(decoder.decode(s, right, caption=caption).image, left) for s in streams]
+    without = [psnr(decoder.decode(s, caption="").image, left) for s in streams]
+    assert with_side == sorted(with_side) and with_side[2] > psnr(right, left) + 3
+    assert all(a > b + 1 for a, b in zip(with_side, without, strict=True))
+
+
+def test_a_caption_of_ones_own_changes_the_picture(encoder, decoder, views):
+    left, right = views
+    data = encoder.encode(left, rate_point=2)
+    caption = decoder.caption(right)
+    assert caption and caption == decoder.caption(right)
+    one, other = (decoder.decode(data, right, caption=text).image for text in (caption, "a snowy field at night"))
+    assert not np.array_equal(one, other)
