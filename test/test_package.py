@@ -141,8 +141,7 @@ def test_fast_dds_profile_has_room_for_images() -> None:
     profile = ET.parse(resource("config/fastdds.xml")).getroot()
     space = {"dds": profile.tag.removesuffix("profiles").strip("{}")}
     kinds = {
-        t.findtext("dds:type", namespaces=space): t
-        for t in profile.iterfind(".//dds:transport_descriptor", space)
+        t.findtext("dds:type", namespaces=space): t for t in profile.iterfind(".//dds:transport_descriptor", space)
     }
     assert set(kinds) == {"SHM", "UDPv4"}
     assert int(kinds["SHM"].findtext("dds:segment_size", namespaces=space) or 0) == 16 * 2**20
@@ -194,9 +193,7 @@ def test_an_unsupported_python_or_a_full_disk_is_one_sentence(
     with pytest.raises(setup_env.SetupError, match=r"^Python 3\.\S+ \(.*\) is not supported: install Python"):
         setup_env.check_python()
     monkeypatch.setattr(setup_env, "FREE_DISK_GB", 1e9)
-    with pytest.raises(
-        setup_env.SetupError, match=r"^\d+\.\d GB of disk are free at .* needs 1000000000 GB\.$"
-    ):
+    with pytest.raises(setup_env.SetupError, match=r"^\d+\.\d GB of disk are free at .* needs 1000000000 GB\.$"):
         setup_env.check_disk()
 
 
@@ -279,9 +276,7 @@ def test_make_alone_lists_every_target() -> None:
 
 
 def test_make_demo_passes_its_variables_on() -> None:
-    command = make("-n", "demo", "BAG=a drive", "STEPS=4", "RATE=2", "OUT=/tmp/o", "ARGS=--loop").split(
-        "\n", 2
-    )[2]
+    command = make("-n", "demo", "BAG=a drive", "STEPS=4", "RATE=2", "OUT=/tmp/o", "ARGS=--loop").split("\n", 2)[2]
     assert " ".join(command.replace("\\", "").split()).endswith(
         "python -m mdic_ros.demo --bag 'a drive' --steps '4' --rate '2' --out '/tmp/o' --loop"
     )

@@ -36,10 +36,13 @@ LOG = BUILD / "setup.log"
 STAMPS = VENV / "setup_stamps.json"
 CONSTRAINTS = ROOT / "constraints.txt"
 SUPPORTED = ((3, 11), (3, 12))
+CPU_TORCH = "PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu"
 PACKAGE_FILES = (
     "CMakeLists.txt", "package.xml", "msg", "mdic_ros", "scripts", "launch", "config", "models", "sample",
 )  # fmt: skip
-FREE_DISK_GB = 4.0  # the environment with a CPU build of torch takes 2.5 GB, and pip unpacks beside it
+# The environment takes 1.8 GB with a CPU build of torch and 5.5 GB with PyPI's, and pip unpacks beside it.
+FREE_DISK_GB = 4.0
+FREE_DISK_CUDA_GB = 9.0
 
 # What another ROS installation, or the virtual environment that called us, would mix into ours.
 FOREIGN = (
@@ -98,18 +101,16 @@ def check_compiler() -> None:
         input=program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     if done.returncode:
-        raise SetupError(
-            f"The C++ compiler ({cxx}) does not compile a two-line program: apt install g++", done.stdout
-        )
+        raise SetupError(f"The C++ compiler ({cxx}) does not compile a two-line program: apt install g++", done.stdout)
 
 
 def check_disk() -> None:
     """Raise SetupError when the file system of the checkout has too little room for the environment."""
     free = shutil.disk_usage(ROOT).free / 1e9
-    if free < FREE_DISK_GB:
-        raise SetupError(
-            f"{free:.1f} GB of disk are free at {ROOT} and the set-up needs {FREE_DISK_GB:.0f} GB."
-        )
+    needed = FREE_DISK_GB if torch_source_chosen() else FREE_DISK_CUDA_GB
+    if free < needed:
+        less = "" if torch_source_chosen() else f", or {FREE_DISK_GB:.0f} GB with {CPU_TORCH} set"
+        raise SetupError(f"{free:.1f} GB of disk are free at {ROOT} and the set-up needs {needed:.0f} GB{less}.")
 
 
 # ------------------------------------------------------------------------------------------------- running
@@ -118,7 +119,7 @@ def check_disk() -> None:
 EXPLANATIONS = (
     (r"No space left on device|Errno 28",
      "The disk is full. PyPI's torch brings several GB of CUDA; without a GPU use "
-     "`PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make setup`."),
+     f"`{CPU_TORCH} make setup`."),
     (r"NewConnectionError|Temporary failure in name resolution|Failed to establish a new connection|"
      r"ConnectTimeout|ReadTimeout|ProxyError|Network is unreachable|Connection refused|Connection reset",
      "The package index cannot be reached: check the network, the proxy (HTTPS_PROXY) or PIP_INDEX_URL."),
@@ -180,17 +181,19 @@ def run(command: list[str], failure: str, env: dict[str, str] | None = None) -> 
         raise SetupError(explain(output, failure), "\n".join(output.splitlines()[-25:]))
 
 
+def torch_source_chosen() -> bool:
+    """Whether the user told pip where to take packages from, as for a CPU build of torch."""
+    names = ("EXTRA_INDEX_URL", "INDEX_URL", "FIND_LINKS", "CONFIG_FILE")
+    return any(os.environ.get(f"PIP_{name}") for name in names)
+
+
 def torch_hint() -> str:
     """For users about to download CUDA without a GPU; empty if they have one or chose a source for torch."""
-    chosen = any(
-        os.environ.get(f"PIP_{name}")
-        for name in ("EXTRA_INDEX_URL", "INDEX_URL", "FIND_LINKS", "CONFIG_FILE")
-    )
-    if chosen or Path("/dev/nvidia0").exists():
+    if torch_source_chosen() or Path("/dev/nvidia0").exists():
         return ""
     return (
         "  No GPU here: PyPI's torch brings 3 GB of CUDA along. To do without, stop this (Ctrl-C) and run\n"
-        "    PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make setup"
+        f"    {CPU_TORCH} make setup"
     )
 
 
@@ -239,9 +242,7 @@ def repair_cmake_files(share: Path | None = None) -> int:
     changed = 0
     for path in sorted((share or VENV / "share").glob("*/cmake/*.cmake")):
         text = path.read_text()
-        new = re.sub(
-            r'/opt/python/[^/;"]+/lib/python[\d.]+t?/site-packages/numpy/\w+/include', numpy_include, text
-        )
+        new = re.sub(r'/opt/python/[^/;"]+/lib/python[\d.]+t?/site-packages/numpy/\w+/include', numpy_include, text)
         new = re.sub(r'/opt/python/[^/;"]+/include/python[\d.]+t?', python_include, new)
         if new != text:
             path.write_text(new)
@@ -309,9 +310,7 @@ def digest(*parts: str | Path) -> str:
         if isinstance(part, Path):
             for path in sorted(part.rglob("*")) if part.is_dir() else [part]:
                 if path.is_file():
-                    sha.update(
-                        f"{path.relative_to(ROOT)}\0".encode() + hashlib.sha256(path.read_bytes()).digest()
-                    )
+                    sha.update(f"{path.relative_to(ROOT)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
         else:
             sha.update(f"{part}\0".encode())
     return sha.hexdigest()
@@ -321,17 +320,13 @@ def keys() -> dict[str, str]:
     """Per stage a digest of all that it depends on; a stage's key contains those of the stages before."""
     script = ROOT / "tools" / "setup_env.py"
     installed = [
-        str(p.relative_to(ROOT))
-        for d in ("launch", "config", "scripts")
-        for p in sorted((ROOT / d).glob("*"))
+        str(p.relative_to(ROOT)) for d in ("launch", "config", "scripts") for p in sorted((ROOT / d).glob("*"))
     ]
     out = {}
     out["venv"] = digest(sys.version, sys.base_prefix, str(ROOT))
     out["packages"] = digest(out["venv"], ROOT / "pyproject.toml", CONSTRAINTS)
     out["cmake"] = digest(out["packages"], script)
-    out["build"] = digest(
-        out["cmake"], ROOT / "CMakeLists.txt", ROOT / "package.xml", ROOT / "msg", *installed
-    )
+    out["build"] = digest(out["cmake"], ROOT / "CMakeLists.txt", ROOT / "package.xml", ROOT / "msg", *installed)
     return out
 
 
@@ -377,9 +372,7 @@ def set_up(rebuild: bool = False) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Set up .venv/ and build/ of this checkout.")
-    parser.add_argument(
-        "--rebuild", action="store_true", help="build messages and nodes again even if nothing changed"
-    )
+    parser.add_argument("--rebuild", action="store_true", help="build messages and nodes again even if nothing changed")
     args = parser.parse_args()
     try:
         set_up(rebuild=args.rebuild)
