@@ -41,6 +41,7 @@ ROW_BINS, COLUMN_BINS = 16, 32
 EXP_STEPS, EXP_ENTRIES, EXP_ONE = 256, 4096, 2**24
 NORM_EPS = 2.0**-12
 ROWS_AT_ONCE = 2**14  # scales of large images are evaluated one after the other, to bound memory
+TOKENS_AT_ONCE = 1024  # and their frequencies made for so many tokens, when decoding
 
 
 @functools.lru_cache(maxsize=1)
@@ -51,8 +52,7 @@ def _exp_table() -> tuple[int, ...]:
         context.prec = 40
         step = decimal.Decimal(1) / EXP_STEPS
         return tuple(
-            int((EXP_ONE * (-step * d).exp()).to_integral_value(decimal.ROUND_HALF_EVEN))
-            for d in range(EXP_ENTRIES)
+            int((EXP_ONE * (-step * d).exp()).to_integral_value(decimal.ROUND_HALF_EVEN)) for d in range(EXP_ENTRIES)
         )
 
 
@@ -93,14 +93,11 @@ def _group(y: int, x: int, groups: int) -> int:
 
 @functools.lru_cache(maxsize=64)
 @torch.inference_mode(False)  # cached: must not become inference tensors, which training cannot use
-def _schedule(
-    h: int, w: int, groups: int, window: tuple[int, int], device: torch.device
-) -> tuple[_Step, ...]:
+def _schedule(h: int, w: int, groups: int, window: tuple[int, int], device: torch.device) -> tuple[_Step, ...]:
     """The passes that code a grid of h x w tokens, less groups that so small a grid has no position for."""
     tiles = [(rows, columns) for rows in _windows(h, window[0]) for columns in _windows(w, window[1])]
     members = [
-        [[(y, x) for y in ys for x in xs if _group(y, x, groups) == g] for ys, xs in tiles]
-        for g in range(groups)
+        [[(y, x) for y in ys for x in xs if _group(y, x, groups) == g] for ys, xs in tiles] for g in range(groups)
     ]
     members = [windows for windows in members if any(windows)]
     padded = []  # per group: (nW, L, 3) of y, x, valid
@@ -239,9 +236,7 @@ class _Exact:
     QKV_MAX = 2.0**18
     HIDDEN_MAX = 2.0**20
     SUM_MAX = 2.0**37  # 2^53 units of 2^-16
-    NEVER = -(
-        2.0**45
-    )  # score of a masked column: farther below any real score than the exponential table reaches
+    NEVER = -(2.0**45)  # score of a masked column: farther below any real score than the exponential table reaches
 
     def __init__(self, model: EntropyModel):
         self.dim: int = model.config.dim
@@ -308,9 +303,7 @@ class _Exact:
 
     def norm(self, x: Tensor) -> Tensor:
         total = x.square().sum(-1, keepdim=True) + self.norm_eps
-        root = (
-            total.sqrt().floor_()
-        )  # right to one unit whatever the rounding of sqrt; made exact by comparison
+        root = total.sqrt().floor_()  # right to one unit whatever the rounding of sqrt; made exact by comparison
         root -= (root * root > total).to(torch.float64)
         root += ((root + 1) * (root + 1) <= total).to(torch.float64)
         return (x * self.norm_one).div_(root).round_()
@@ -524,7 +517,7 @@ class EntropyModel(ModelMixin, ConfigMixin):
                 plan = [(number, step) for number, passes, _ in waiting for step in passes]
                 queries = iter(self._trunk(ops, rows, plan, {}))
                 for number, passes, grid in waiting:
-                    yield [self._logits(ops, number, next(queries), step) for step in passes], passes, grid
+                    yield [self._logits(ops, number, next(queries), step.slots) for step in passes], passes, grid
                 waiting, rows = [], []
 
     def _context(self, ops: _Float | _Exact, k: int, tokens: Tensor) -> Tensor:
@@ -603,9 +596,9 @@ class EntropyModel(ModelMixin, ConfigMixin):
             for part, shape in zip(x.split([math.prod(shape) for shape in parts]), parts, strict=True)
         ]
 
-    def _logits(self, ops: _Float | _Exact, k: int, queries: Tensor, step: _Step) -> Tensor:
-        """(B, n, K) in the coding order of the pass."""
-        return ops.linear(ops.norm(queries.flatten(1, 2)[:, step.slots]), self.head[k])
+    def _logits(self, ops: _Float | _Exact, k: int, queries: Tensor, slots: Tensor) -> Tensor:
+        """(B, n, K) of these slots of a pass."""
+        return ops.linear(ops.norm(queries.flatten(1, 2)[:, slots]), self.head[k])
 
 
 @contextlib.contextmanager
@@ -648,9 +641,7 @@ class ExactPrior:
                 if found is None:
                     return
                 logits, steps, _ = found
-                groups = [
-                    (self._frequencies(x), step.positions) for x, step in zip(logits, steps, strict=True)
-                ]
+                groups = [(self._frequencies(x), step.positions) for x, step in zip(logits, steps, strict=True)]
             yield groups
 
     def decoding(self, h: int, w: int) -> Iterator[Decoding]:
@@ -665,7 +656,7 @@ class ExactPrior:
 
 
 class Decoding:
-    """One scale while it is being decoded: iterate, and for each pass give `put` the symbols.
+    """One scale while it is being decoded: iterate, and give `put` the symbols for all frequencies you get.
 
     for scale in prior.decoding(h, w):
         for frequencies in scale:          # (n, K) float64 integers, coding order
@@ -683,22 +674,25 @@ class Decoding:
         self.prior, self.scale, self.contexts = prior, scale, contexts
         self.steps = prior.model.schedule(scale, grid)
         self.tokens = torch.zeros(1, *grid, dtype=torch.long, device=prior.model.mask.device)
-        self._at = 0
+        self._positions = self.steps[0].positions[:0]
 
     def __iter__(self) -> Iterator[Tensor]:
         model, ops = self.prior.model, self.prior._ops
         cache: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         base: Tensor | None = None
-        for number, step in enumerate(self.steps):
-            self._at = number
+        for step in self.steps:
             with _plain(ops.device):
                 if base is None:
                     base = model._base(ops, self.scale, self.contexts, step.grid)
                 rows = model._rows(ops, self.scale, step, base, self.tokens.flatten(1))
                 (queries,) = model._trunk(ops, [rows], [(self.scale, step)], cache)
-                frequencies = self.prior._frequencies(model._logits(ops, self.scale, queries, step))[0]
-            yield frequencies
+            parts = zip(step.slots.split(TOKENS_AT_ONCE), step.positions.split(TOKENS_AT_ONCE), strict=True)
+            for slots, self._positions in parts:
+                with _plain(ops.device):
+                    logits = model._logits(ops, self.scale, queries, slots)
+                    frequencies = self.prior._frequencies(logits)[0]
+                yield frequencies
 
     def put(self, symbols: Tensor) -> None:
-        """Symbols (n,) of the pass that was given last."""
-        self.tokens.view(-1)[self.steps[self._at].positions] = symbols.to(self.tokens)
+        """Symbols (n,) of the frequencies that were given last."""
+        self.tokens.view(-1)[self._positions] = symbols.to(self.tokens)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from mdic_ros.codec.bitstream import BitstreamError, pack_header, split
 from mdic_ros.codec.entropy_coding import CHECK_BITS_FIRST, CHECK_BITS_NEXT, EntropyCoder, _shortest
+from mdic_ros.models import entropy_model
 from mdic_ros.models.entropy_model import EntropyModel, ExactPrior
 
 FINGERPRINT = bytes(range(7, 39))
@@ -179,6 +180,17 @@ def test_golden_streams_decode(small_prior: EntropyModel, draw: Draw) -> None:
     for rate_point, payload in enumerate(coder.encode(sent, header)):
         found = coder.decode(payload, grid, rate_point + 1, header)
         assert len(found) == rate_point + 1 and same(found, sent)
+
+
+def test_decoding_in_parts_for_large_images(
+    small_prior: EntropyModel, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coder = EntropyCoder(small_prior, FINGERPRINT)
+    sent = draw(small_prior, GRID, 1)
+    payload = coder.encode(sent, HEADER)[-1]
+    monkeypatch.setattr(entropy_model, "TOKENS_AT_ONCE", 5)
+    found = coder.decode(payload, GRID, 4, HEADER)
+    assert len(found) == 4 and same(found, sent)
 
 
 @pytest.mark.parametrize("seed", range(6))
