@@ -93,6 +93,8 @@ class Diagnostics:
         except ImportError:
             self._by_hand(hardware_id)
             return
+        # The updater's own parameter: two decoders in two namespaces must not report under one name.
+        node.declare_parameter("diagnostic_updater.use_fqn", node.get_namespace() != "/")
         updater = Updater(node, period=PERIOD_S)
         updater.setHardwareID(hardware_id)
         updater.add("stream", self._fill)
@@ -110,6 +112,8 @@ class Diagnostics:
         from rclpy.clock import Clock, ClockType
 
         self._hardware_id = hardware_id
+        in_root = self._node.get_namespace() == "/"
+        self._name = self._node.get_name() if in_root else self._node.get_fully_qualified_name()
         self._publisher = self._node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # A steady clock: health must be told even when /clock stands still.
         self._clock = Clock(clock_type=ClockType.STEADY_TIME)
@@ -124,7 +128,7 @@ class Diagnostics:
         message.status.append(
             DiagnosticStatus(
                 level=bytes([health.level]),
-                name=f"{self._node.get_fully_qualified_name().lstrip('/')}: stream",
+                name=f"{self._name}: stream",
                 message=health.message,
                 hardware_id=self._hardware_id,
                 values=[KeyValue(key=key, value=value) for key, value in health.values.items()],

@@ -58,16 +58,15 @@ def run(name: str, factory: Callable[[], Any], args: Sequence[str] | None = None
         # SIGTERM while the node was being made: whatever it tried next had no context any more.
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        stopped = node is None or node.stop(STOP_TIMEOUT_S)
-        if node is not None and stopped:
-            node.destroy_node()
+        if node is not None:
+            node.stop(STOP_TIMEOUT_S)
+            node.destroy_node()  # tells the others that its topics are gone
         rclpy.try_shutdown()
-    if not stopped:
-        # A long decode is still in the network: the interpreter must not be taken down around its thread.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    raise SystemExit(code)
+    # Without the interpreter's own teardown: it takes torch seconds to be taken apart on a small machine, and a long
+    # decode that is still in the network must not have the interpreter taken down around its thread.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 Model = TypeVar("Model")
