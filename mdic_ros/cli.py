@@ -506,7 +506,11 @@ def train(
         mdic train prior --data DATA --bundle my_model --out runs/prior
     """
     from .resources import resource
-    from .training.stages import train as run_stage
+
+    try:
+        from .training.stages import train as run_stage
+    except ModuleNotFoundError as error:
+        raise UsageError(f"training needs {error.name}: pip install 'mdic_ros[train]'") from error
 
     yaml_file = config or resource(f"config/train/{stage.value}.yaml")
     fingerprint = run_stage(stage.value, yaml_file, data, out, bundle, minutes)

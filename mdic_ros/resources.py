@@ -16,7 +16,7 @@ def resource(name: str) -> Path:
     if (checkout / "package.xml").is_file():
         candidates = [checkout / name]
     else:
-        candidates = [prefix / "share" / "mdic_ros" / name for prefix in list(_PACKAGE.parents)[1:6]]
+        candidates = [prefix / "share" / "mdic_ros" / name for prefix in list(_PACKAGE.parents)[:6]]
     for path in candidates:
         if path.exists():
             return path

@@ -90,6 +90,7 @@ class Decoder:
         clock = _Clock(self.device)
         info, header, payload = split(data, self._identity, self.rate_points)
         height, width = info.height, info.width
+        pixels = None if side is None else to_tensor(side, self.device)
         if side is not None and side.shape[:2] != (height, width):
             raise ValueError(
                 f"the side image is {side.shape[0]}x{side.shape[1]}, the coded image {height}x{width}: resize it first"
@@ -103,10 +104,10 @@ class Decoder:
             caption = "" if side is None else self.caption(side)
         z_text = self._encode_text(caption)
         clock.lap("caption")
-        if side is None:
+        if pixels is None:
             view = self._mdic.no_side(padded)
         else:
-            view = self._mdic.side(pad_to_multiple(to_tensor(side, self.device), MULTIPLE))
+            view = self._mdic.side(pad_to_multiple(pixels, MULTIPLE))
         condition = self._mdic.condition(x_hat, view)
         clock.lap("side")
         # On the CPU, so that one seed is one noise on every device.

@@ -1,1 +1,1 @@
-"""The ROS 2 nodes, and what only they need. Nothing else in mdic_ros imports rclpy."""
+"""The ROS 2 nodes, and what only they need. Nothing else but the demo imports rclpy."""

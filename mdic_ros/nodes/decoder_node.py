@@ -105,7 +105,7 @@ class DecoderNode(Node):
 
     def _on_info(self, message: StreamInfo) -> None:
         self._info = message
-        self._tell(self._guard.announced(message.model_id, message.fingerprint))
+        self._tell(self._guard.announced(message.model_id, message.fingerprint, message.stream_version))
 
     def _on_bitstream(self, message: Bitstream) -> None:
         data = message.data.tobytes()
@@ -192,6 +192,12 @@ class DecoderNode(Node):
         received, message = pair.primary, pair.primary.message
         try:
             header = self._inspect(received.data)
+            stream = self._info
+            if stream is not None and (header.height, header.width) != (stream.coded_height, stream.coded_width):
+                # Before any work: a foreign packet may claim 4096x4096 pixels, and each costs the whole network.
+                expected = f"{stream.coded_height}x{stream.coded_width}"
+                self._refuse("damaged", f"it claims {header.height}x{header.width}, stream_info says {expected}")
+                return
             side = self._side_image(pair.side, header.height, header.width)
             caption_started = time.monotonic()
             caption = self._captions.caption(side, fixed=settings.caption, every=settings.caption_every)

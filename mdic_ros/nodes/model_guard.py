@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+STREAM_VERSION = 1  # of the container that this package reads, `codec.bitstream.VERSION`
+
 
 class ModelGuard:
     """Compares what the stream says of its model with the decoder's own; tells of every change once.
@@ -22,10 +24,17 @@ class ModelGuard:
         """Why packets are being refused now; None when they are not."""
         return self._stream_problem or self._packet_problem
 
-    def announced(self, model_id: str, fingerprint: str) -> tuple[bool, str] | None:
+    def announced(
+        self, model_id: str, fingerprint: str, stream_version: int = STREAM_VERSION
+    ) -> tuple[bool, str] | None:
         """A StreamInfo has come."""
         self._packet_problem = None
-        if fingerprint == self._fingerprint:
+        if stream_version != STREAM_VERSION:
+            self._stream_problem = (
+                f"unknown container version {stream_version} (this decoder reads {STREAM_VERSION}); all packets of "
+                "the stream are dropped. Install the same release of mdic_ros on both ends."
+            )
+        elif fingerprint == self._fingerprint:
             self._stream_problem = None
         else:
             self._stream_problem = (

@@ -293,13 +293,14 @@ ENCODER = Table(
             "even at rate point 0 is dropped. For links with a fixed packet size, e.g. 233 for LoRa; below "
             "1400 no frame is split.",
             0,
-            65536,
+            1_000_000,
             changeable=True,
         ),
         Parameter(
             "target_bitrate_kbps",
             0.0,
-            "In no window of window_s seconds are more bits sent than this many kbit/s allow; 0 is no "
+            "In no window of window_s seconds are more bits sent than this many kbit/s allow, unless a "
+            "single frame is larger; 0 is no "
             "limit. Frames get coarser first; when the coarsest is still too much, some are left out. "
             "Counts the payload: DDS over UDP adds about 212 bytes to each message, 17 kbit/s at 10 Hz.",
             0.0,

@@ -2,7 +2,7 @@
 
 - `rate_point`: the finest rate point to use,
 - `max_bytes_per_frame`: no frame is larger,
-- `target_bitrate_kbps`: in no window of `window_s` seconds are more bits sent.
+- `target_bitrate_kbps`: in no window of `window_s` seconds are more bits sent, unless a single frame is larger.
 
 The bit rate is kept by a token bucket that is refilled at the target rate and holds about two frames' share,
 so that bits are spread evenly instead of being spent in a burst at the head of the window, and by the exact

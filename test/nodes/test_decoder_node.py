@@ -252,6 +252,29 @@ def test_damaged_cut_repeated_and_late_packets(bench, tiny_bundle, packets):
     assert [report.drops_total for report in link.reports] == [0, 2, 4]
 
 
+def test_a_packet_of_another_size_than_announced_costs_no_work(bench, tiny_bundle, decoder, packets):
+    link = Link(bench, tiny_bundle, side_wait_s=0.0)
+    link.announce(decoder)
+    bench.wait(lambda: link.node._info is not None, "no StreamInfo")
+    huge = packets[0][:2] + b"\0" + (4095 << 12 | 4095).to_bytes(3, "big") + packets[0][3:]
+    link.send(huge, 1000, 0)
+    link.dropped({"damaged": 1})
+    link.send(packets[1], 1100, 1)
+    link.decoded(1)
+
+
+def test_a_stream_of_another_container_version_is_refused(bench, tiny_bundle, decoder, packets):
+    link = Link(bench, tiny_bundle, side_wait_s=0.0)
+    link.announce(decoder, stream_version=2)
+    bench.wait(lambda: link.node._info is not None, "no StreamInfo")
+    link.send(packets[0], 1000, 0)
+    link.dropped({"wrong_model": 1})
+    link.announce(decoder)
+    bench.wait(lambda: link.node._guard.problem is None, "the right version is refused")
+    link.send(packets[1], 1100, 1)
+    link.decoded(1)
+
+
 def test_a_cut_packet_is_a_coarser_picture(bench, tiny_bundle, decoder, packets):
     link = Link(bench, tiny_bundle, side_wait_s=0.0)
     cut = packets[0][: len(packets[0]) * 2 // 3]

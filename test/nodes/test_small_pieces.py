@@ -4,9 +4,10 @@ import math
 
 import pytest
 
+from mdic_ros.codec.bitstream import VERSION
 from mdic_ros.nodes.captions import CaptionKeeper
 from mdic_ros.nodes.diagnostics import Health, Level, Meter, drop_values
-from mdic_ros.nodes.model_guard import ModelGuard
+from mdic_ros.nodes.model_guard import STREAM_VERSION, ModelGuard
 from mdic_ros.nodes.playback import Playhead, offsets
 
 MINE, OTHER = "aa" + "0" * 62, "bb" + "0" * 62
@@ -48,6 +49,7 @@ def test_without_a_side_image_there_is_nothing_to_describe():
 def test_the_right_model_is_not_news():
     guard = ModelGuard("tiny", MINE)
     assert guard.announced("tiny", MINE) is None
+    assert STREAM_VERSION == VERSION
     assert guard.packet(0xAA) == (True, None)
 
 
