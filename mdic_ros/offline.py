@@ -1,8 +1,7 @@
 """Recordings through the codec without a running ROS: what encoder_node and decoder_node do, frame by frame.
 
-Nothing here depends on time: every image is coded, none is overtaken, and side images are paired by their
-    stamps. The
-same recording, model and settings give the same packets and the same pictures, byte for byte.
+Nothing here depends on time: every image is coded, none is overtaken, and side images are paired by their stamps.
+The same recording, model and settings give the same packets and the same pictures, byte for byte.
 """
 
 from __future__ import annotations

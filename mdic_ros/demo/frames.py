@@ -86,7 +86,7 @@ class Frame:
     @property
     def complete(self) -> bool:
         """All that the decoder publishes for a frame is here. The packet itself may get lost on its way here."""
-        return None not in (self.report,) and all(x is not None for x in (self.original, self.picture, self.mask))
+        return self.report is not None and all(x is not None for x in (self.original, self.picture, self.mask))
 
     def row(self, rate_hz: float) -> Row:
         """The figures, with `rate_hz` the frame rate of the recording."""

@@ -55,7 +55,6 @@ def panels(tiles: Sequence[Tile], size: tuple[int, int], scale: int, footer: str
     """
     height, width = size[0] * scale, size[1] * scale
     total = len(tiles) * (width + _GAP) + _GAP
-    canvas = Image.new("RGB", (total + total % 2, 0), _PAPER)
     rows = _GAP + _STRIP + height + _STRIP + _GAP
     canvas = Image.new("RGB", (total + total % 2, rows + rows % 2), _PAPER)
     draw = ImageDraw.Draw(canvas)

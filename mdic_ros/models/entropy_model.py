@@ -12,10 +12,10 @@ One forward pass is written once, over a small set of operations with two implem
 * `_Float`: plain PyTorch, differentiable, friendly to autocast. For training.
 * `_Exact`: integers carried in float64. For coding. Why this is exact is said at that class.
 
-Groups are causal: a token of group g is predicted from the tokens of groups before g, so that all groups of
-    all scales can be evaluated in one pass where the tokens are known (training, encoder), and with a cache
-    of keys and values where they are not yet (decoder). Each position occurs up to twice in the sequence: as
-    a *query* (its token unknown; predicts it) and as a *known* token (seen by later groups).
+Groups are causal: a token of group g is predicted from the tokens of groups before g, so that all groups of all
+scales can be evaluated in one pass where the tokens are known (training, encoder), and with a cache of keys and
+values where they are not yet (decoder). Each position occurs up to twice in the sequence: as a *query* (its token
+unknown; predicts it) and as a *known* token (seen by later groups).
 """
 
 from __future__ import annotations
@@ -56,8 +56,7 @@ def _exp_table() -> tuple[int, ...]:
         )
 
 
-# ------------------------------------------------------------------------------------------------ coding
-# schedule
+# ---------------------------------------------------------------------------------------- coding schedule
 @dataclass(frozen=True, eq=False)
 class _Step:
     """One pass: the tokens of group g - 1 enter as known tokens, those of group g are predicted.
@@ -158,8 +157,7 @@ def _places(h: int, w: int, device: torch.device) -> tuple[Tensor, Tensor, Tenso
     return rows.flatten().to(device), columns.flatten().to(device), (y % 2 * 2 + x % 2).flatten().to(device)
 
 
-# ------------------------------------------------------------------------------------------------ two
-# numerics
+# ----------------------------------------------------------------------------------------- two numerics
 class _Float:
     """Floating point, for training: differentiable, dtype and autocast as the caller has them."""
 
@@ -214,13 +212,11 @@ class _Exact:
     An activation is an integer in units of 2^-12, a weight a multiple of 2^-16, both held in float64. All
     terms of a matrix product are then multiples of 2^-16, and so is every partial sum in whatever order it is
     formed; as long as no sum exceeds 2^53 units of 2^-16 (2^37), float64 represents each of them, so no
-    rounding ever happens inside a
-    product: neither summation order, blocking, thread count, fused multiply-add nor the device matters. What
-        does
-    round is elementwise and defined by IEEE 754: `round` (ties to even), one division of two exact integers,
-        and a square root that is corrected to the integer root with exact comparisons. Division is always by
-        a tensor or a power of two (CUDA kernels turn division by another constant into multiplication by its
-        reciprocal).
+    rounding ever happens inside a product: neither summation order, blocking, thread count, fused multiply-add
+    nor the device matters. What does round is elementwise and defined by IEEE 754: `round` (ties to even), one
+    division of two exact integers, and a square root that is corrected to the integer root with exact
+    comparisons. Division is always by a tensor or a power of two (CUDA kernels turn division by another constant
+    into multiplication by its reciprocal).
 
     Bounds (units of 2^-12 unless said): the residual stream is clamped to 2^22, so its sum of squares is at
     most dim * 2^44 < 2^53 for dim < 512. A normalised vector is at most NORM_MAX = 2 * 2^12 * sqrt(dim).

@@ -77,7 +77,7 @@ class CodecConfig:
     last_timestep: float = 0.6  #: share of samples at the first step of the sampler
     velocity_weight: float = 0.25
     pixel_weight: float = 10.0
-    l1_weight: float = 1.0
+    l1_weight: float = 0.1
     commitment_weight: float = 0.1
     rate_weight: float = 0.02  #: per bit and token
     mask_weight: float = 0.1  #: lambda_mask of the paper
@@ -206,7 +206,7 @@ class CodecStage:
         nouns, accuracy = noun_loss(logits, masked.labels)
 
         loss = (
-            c.pixel_weight * (l2 + 0.1 * c.l1_weight * l1)
+            c.pixel_weight * (l2 + c.l1_weight * l1)
             + c.velocity_weight * velocity
             + c.commitment_weight * (commitment + side.commitment)
             + c.rate_weight * rate
