@@ -192,8 +192,14 @@ def test_an_unsupported_python_or_a_full_disk_is_one_sentence(
     monkeypatch.setattr(setup_env, "SUPPORTED", ((3, 1),))
     with pytest.raises(setup_env.SetupError, match=r"^Python 3\.\S+ \(.*\) is not supported: install Python"):
         setup_env.check_python()
-    monkeypatch.setattr(setup_env, "FREE_DISK_GB", 1e9)
-    with pytest.raises(setup_env.SetupError, match=r"^\d+\.\d GB of disk are free at .* needs 1000000000 GB\.$"):
+    monkeypatch.setattr(setup_env, "FREE_DISK_CUDA_GB", 1e9)
+    monkeypatch.setattr(setup_env, "FREE_DISK_GB", 1e8)
+    for name in ("EXTRA_INDEX_URL", "INDEX_URL", "FIND_LINKS", "CONFIG_FILE"):
+        monkeypatch.delenv(f"PIP_{name}", raising=False)
+    with pytest.raises(setup_env.SetupError, match=r"^\d+\.\d GB .* needs 1000000000 GB, or 100000000 GB with PIP_"):
+        setup_env.check_disk()
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://download.pytorch.org/whl/cpu")
+    with pytest.raises(setup_env.SetupError, match=r"^\d+\.\d GB of disk are free at .* needs 100000000 GB\.$"):
         setup_env.check_disk()
 
 
