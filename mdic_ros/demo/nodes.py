@@ -110,6 +110,22 @@ class NodeProcess:
             self._process.wait()
 
 
+@contextlib.contextmanager
+def interrupts_later() -> Iterator[None]:
+    """Hold a Ctrl-C back until the end of the block, so that a process which has just started gets into the books.
+
+    (Blocking the signal instead would be inherited by the process.) For the main thread.
+    """
+    held: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        raise KeyboardInterrupt
+
+
 def stop(nodes: Sequence[NodeProcess]) -> None:
     """End all of them."""
     for node in nodes:

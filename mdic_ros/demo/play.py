@@ -11,7 +11,7 @@ from pathlib import Path
 from mdic_ros.datasets.bag import BagWriter
 from mdic_ros.demo.errors import DemoError
 from mdic_ros.demo.frames import Collector, Frame, Row
-from mdic_ros.demo.nodes import NodeProcess, isolated_domain, stop
+from mdic_ros.demo.nodes import NodeProcess, interrupts_later, isolated_domain, stop
 from mdic_ros.demo.pacing import Pacer
 
 _START_S = 180.0  # two processes that load torch and the model, on a slow machine
@@ -95,7 +95,8 @@ class _Session:
         self._info: tuple[int, str, str, bytes] | None = None
 
     def _node(self, name: str, namespace: str, parameters: dict[str, object], remaps: list[str]) -> None:
-        self._nodes.append(NodeProcess(name, namespace, parameters, remaps, self._logs))
+        with interrupts_later():
+            self._nodes.append(NodeProcess(name, namespace, parameters, remaps, self._logs))
 
     def start(self) -> None:
         """All three nodes, wired up, with the replay held before the first frame."""
