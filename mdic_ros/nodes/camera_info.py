@@ -26,7 +26,8 @@ def for_image(info: Any, height: int, width: int) -> Any:
 
     Region of interest and binning, which `info` gives relative to the full sensor (REP 104), are worked into
     K and P, so that the result is the plain calibration of the image as it lies there. A resize maps pixel
-    areas onto pixel areas: with pixel centres at whole numbers a centre moves as x' = (x + 0.5) * s - 0.5. D does not change.
+    areas onto pixel areas: with pixel centres at whole numbers a centre moves as x' = (x + 0.5) * s - 0.5.
+    D does not change.
     """
     info = deepcopy(info)
     region = info.roi
