@@ -135,7 +135,9 @@ def inspect(data: bytes) -> BitstreamInfo:
         raise BitstreamError(f"packet of {len(data)} bytes is too short for a header")
     version, rate_point = data[0] >> 4, data[0] & 15
     if version != VERSION:
-        raise BitstreamError(f"container version {version} is not known here (only {VERSION})")
+        raise BitstreamError(
+            f"no mdic packet, or of another release: it claims container version {version}, known here is {VERSION}"
+        )
     code = data[2]
     if code:
         if code > len(GEOMETRIES):

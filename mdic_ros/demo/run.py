@@ -114,7 +114,8 @@ class _Run:
         title = (
             f"{self._bundle.model_id}: {self._source.path.name} coded at {settings.size[0]}x{settings.size[1]}, "
             f"decoded with the side image, steps: {settings.steps}",
-            "PSNR against the original. Mask: white is what the decoder took to be in the side image as well.",
+            "PSNR against the original. Mask: white is what the decoder took to be in the side image as well; "
+            "often all of it.",
         )
         sheet = contact_sheet(rate_points.tiles(samples), settings.size, title)
         Image.fromarray(sheet).save(settings.out / "contact_sheet.png", optimize=True)
