@@ -16,7 +16,7 @@ from mdic_ros.codec.bitstream import split
 from mdic_ros.codec.bundle import WORKSTATION, Bundle
 from mdic_ros.codec.entropy_coding import EntropyCoder
 from mdic_ros.codec.images import Image, to_image, to_tensor
-from mdic_ros.models.mdic import MDIC, MULTIPLE, pad_to_multiple
+from mdic_ros.models.mdic import ABLATIONS, MDIC, MULTIPLE, pad_to_multiple
 from mdic_ros.models.text import encode_text
 
 
@@ -65,6 +65,19 @@ class Decoder:
     def caption(self, side: Image) -> str:
         """Describes a side image, H x W x 3 uint8 RGB; slower than a decode, so callers keep it for some frames."""
         return self._captioner.caption(side)
+
+    def ablate(self, *blocks: str) -> None:
+        """Leaves out blocks from now on, to see what they are worth; none = the whole model again.
+
+        Args:
+            blocks: of `mdic_ros.models.mdic.ABLATIONS`.
+
+        Raises:
+            ValueError: there is no such block.
+        """
+        if unknown := set(blocks) - set(ABLATIONS):
+            raise ValueError(f"cannot leave out {', '.join(sorted(unknown))}: only {', '.join(ABLATIONS)}")
+        self._mdic.without = frozenset(blocks)
 
     @torch.inference_mode()
     def decode(

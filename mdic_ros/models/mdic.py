@@ -28,6 +28,10 @@ from mdic_ros.models.side_fusion import SideFusion
 #: four levels of the denoiser on the latent (8 pixels), are whole then. Part of the stream's format.
 MULTIPLE = 64
 
+#: What can be left out to see what it is worth (paper, table of ablations): "g1" passes x^ on as it is, "g2" the aligned
+#: side latent without its gate, "mask" takes all of the side image as shared.
+ABLATIONS = ("g1", "g2", "mask")
+
 
 @dataclass(frozen=True)
 class Side:
@@ -76,6 +80,8 @@ class MDIC(nn.Module):
         self.unet = unet
         self.detail_refiner = detail_refiner
         self.scheduler: Any = scheduler
+        #: Blocks switched off for an ablation, of `ABLATIONS`.
+        self.without: frozenset[str] = frozenset()
 
     def side(self, image: Tensor, present: Tensor | None = None) -> Side:
         """Analyses side images.
@@ -109,8 +115,11 @@ class MDIC(nn.Module):
         """MG-SISM on aligned side information: x^ (B, M, H/16, W/16) and the side image to the condition."""
         z_y, y_hat = self.side_alignment(x_hat, side.y_hat, side.z_y)
         z_y, y_hat = z_y * side.present, y_hat * side.present
-        mask = self.mask_generator(x_hat, y_hat) * side.present
-        x_c, latent = self.side_fusion(x_hat, y_hat, z_y, mask)
+        mask = self.mask_generator(x_hat, y_hat)
+        if "mask" in self.without:
+            mask = torch.ones_like(mask)
+        mask = mask * side.present
+        x_c, latent = self.side_fusion(x_hat, y_hat, z_y, mask, self.without)
         return Condition(x_c, latent, z_y, mask)
 
     def velocity(self, noisy: Tensor, timestep: Tensor, condition: Condition, z_text: Tensor) -> Tensor:
