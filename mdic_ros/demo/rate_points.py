@@ -11,7 +11,7 @@ from mdic_ros.codec import Bundle, Decoder, Encoder
 from mdic_ros.datasets import StereoSource
 from mdic_ros.datasets.images import resize_image
 from mdic_ros.demo.frames import Picture
-from mdic_ros.demo.pictures import Tile
+from mdic_ros.evaluation.contact_sheet import Tile
 from mdic_ros.evaluation.metrics import psnr
 
 
@@ -34,12 +34,6 @@ class Sample:
     side: Picture
     side_psnr_db: float
     points: list[Point]
-
-
-def spread(count: int, wanted: int = 3) -> list[int]:
-    """Up to `wanted` frame numbers in 0..count-1, evenly spread."""
-    wanted = min(wanted, count)
-    return [(2 * i + 1) * count // (2 * wanted) for i in range(wanted)]
 
 
 def code(

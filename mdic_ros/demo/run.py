@@ -18,9 +18,10 @@ from mdic_ros.codec import Bundle
 from mdic_ros.datasets import StereoSource
 from mdic_ros.demo import rate_points
 from mdic_ros.demo.frames import Frame, Row, json_number, medians
-from mdic_ros.demo.pictures import Tile, Video, contact_sheet, panels
+from mdic_ros.demo.pictures import Video, panels
 from mdic_ros.demo.play import Settings, play
 from mdic_ros.demo.table import Display
+from mdic_ros.evaluation.contact_sheet import Tile, contact_sheet, spread
 
 
 def run(settings: Settings, source: StereoSource, bundle: Bundle, console: Console, words: Sequence[str]) -> None:
@@ -70,7 +71,7 @@ class _Run:
         settings = self._settings
         rows, seconds = self._play()
         decoded = [row for row in rows if row.decoded]
-        chosen = rate_points.spread(len(rows))
+        chosen = spread(len(rows))
         self._say(f"making the contact sheet: frames {', '.join(map(str, chosen))} at every rate point ...")
         captions = {row.frame: row.caption for row in decoded}
         samples = rate_points.code(self._bundle, self._source, chosen, settings.size, settings.steps, captions)
