@@ -1,8 +1,13 @@
-"""Random training crops of stereo pairs, kept in memory so that two cores spend their time on the network."""
+"""Random training crops of stereo pairs, kept in memory so that two cores spend their time on the network.
+
+With each crop comes where a stereo matcher finds its points in the other view, to teach the alignment. Some crops come
+with another side view than that of the moment: older, of the same camera, or of a rig that is not quite rectified.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import queue
 import re
 import threading
@@ -11,7 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
@@ -29,20 +36,62 @@ class Pair:
     right: Image.Image
     caption: str
     tags: tuple[str, ...]
+    #: Disparities of the left and of the right image, H x W float16, pixels, NaN where unknown: see `disparities`.
+    disparity: tuple[npt.NDArray[np.float16], npt.NDArray[np.float16]] | None = None
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Coded view x and side view y: (B, 3, H, W) float in [-1, 1]; captions and nouns, one per sample."""
+    """Coded view x and side view y: (B, 3, H, W) float in [-1, 1]; captions and nouns, one per sample.
+
+    `flow`, (B, 2, H, W) float, is the displacement x, y in pixels from a point of x to the same point in y, NaN where it
+    is not known; `moment`, (B,) bool, says whose y is of the same moment as x.
+    """
 
     x: Tensor
     y: Tensor
     captions: list[str]
     tags: list[tuple[str, ...]]
+    flow: Tensor
+    moment: Tensor
 
 
-def load_pairs(root: Path, folders: list[str], hold_out: list[str]) -> list[Pair]:
+def disparities(left: Image.Image, right: Image.Image) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.float16]]:
+    """Disparity of each point of the left image and of the right one, by OpenCV's semi-global matcher.
+
+    A point at column c of the left image is at c - disparity of the right one, and one at c of the right image at
+    c + disparity of the left one (Hirschmueller, 2008). Left-right consistent; NaN where there is no such match.
+
+    Returns:
+        Two H x W float16 arrays, pixels.
+    """
+    width = left.width
+    matcher = cv2.StereoSGBM_create(
+        minDisparity=0,
+        numDisparities=max(16, width // 8 // 16 * 16),
+        blockSize=5,
+        P1=200,
+        P2=800,
+        disp12MaxDiff=1,
+        uniquenessRatio=5,
+        speckleWindowSize=100,
+        speckleRange=2,
+        mode=cv2.STEREO_SGBM_MODE_SGBM_3WAY,
+    )
+
+    def match(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> npt.NDArray[np.float16]:
+        found = matcher.compute(np.ascontiguousarray(a), np.ascontiguousarray(b)).astype(np.float32) / 16
+        found[found < 0] = np.nan
+        return found.astype(np.float16)
+
+    a, b = np.asarray(left), np.asarray(right)
+    return match(a, b), match(b[:, ::-1], a[:, ::-1])[:, ::-1]
+
+
+def load_pairs(root: Path, folders: list[str], hold_out: list[str], *, match: bool = False) -> list[Pair]:
     """Reads every `root/stereo/<folder>/<drive>/{left,right}` pair, but for the drives in `hold_out`.
+
+    With `match`, disparities are computed, too: about a fifth of a second a pair and core.
 
     Splits are by drive, never by frame: neighbouring frames of a 10 Hz drive are near copies of one another.
 
@@ -70,14 +119,9 @@ def load_pairs(root: Path, folders: list[str], hold_out: list[str]) -> list[Pair
     def read(job: tuple[str, Path, Path]) -> Pair:
         drive, left, right = job
         row = captions.get((drive, left.stem), {})
-        return Pair(
-            drive,
-            left.stem,
-            Image.open(left).convert("RGB"),
-            Image.open(right).convert("RGB"),
-            row.get("caption", ""),
-            tuple(row.get("tags", ())),
-        )
+        views = Image.open(left).convert("RGB"), Image.open(right).convert("RGB")
+        caption, tags = row.get("caption", ""), tuple(row.get("tags", ()))
+        return Pair(drive, left.stem, *views, caption, tags, disparities(*views) if match else None)
 
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(read, jobs))
@@ -89,15 +133,45 @@ def mirrored_caption(caption: str) -> str:
     return re.sub(r"\b(left|right)\b", lambda match: swap[match[0]], caption)
 
 
+def earlier(pairs: list[Pair], most: int) -> list[list[int]]:
+    """Per pair the indices of those up to `most` frames before it in the same drive, by the numbers that end names."""
+    numbers = [re.fullmatch(r"(.*?)(\d+)", pair.name) for pair in pairs]
+    keys = [(p.drive, n[1], int(n[2])) if n else (p.drive, p.name, 0) for p, n in zip(pairs, numbers, strict=True)]
+    where = {key: index for index, key in enumerate(keys)}
+    return [
+        [where[drive, stem, n - k] for k in range(1, most + 1) if (drive, stem, n - k) in where]
+        for drive, stem, n in keys
+    ]
+
+
 class StereoCrops:
     """Endless, seeded batches of random crops.
 
     The same crop is cut from both views, so rows stay matched. Mirroring also swaps the two views, else the disparity
     would change its sign. Colour jitter is shared, with a small part of its own for each camera.
+
+    Args:
+        pairs: what to cut from.
+        size: height and width of a crop, pixels.
+        batch: crops at once.
+        seed: of everything random.
+        stale: share of crops whose side view is one to ten frames older, of the other or of the same camera.
+        unrectified: share of crops whose side view is up to four pixels higher or lower.
     """
 
-    def __init__(self, pairs: list[Pair], size: tuple[int, int], batch: int, seed: int) -> None:
+    def __init__(
+        self,
+        pairs: list[Pair],
+        size: tuple[int, int],
+        batch: int,
+        seed: int,
+        *,
+        stale: float = 0.0,
+        unrectified: float = 0.0,
+    ) -> None:
         self.pairs, self.size, self.batch = pairs, size, batch
+        self.stale, self.unrectified = stale, unrectified
+        self.earlier = earlier(pairs, 10)
         self.rng = np.random.default_rng(seed)
         # A long drive shows one street many times: weight drives by the root of their length.
         length = {d: sum(p.drive == d for p in pairs) for d in {p.drive for p in pairs}}
@@ -106,35 +180,54 @@ class StereoCrops:
 
     def sample(self, rng: np.random.Generator) -> Batch:
         height, width = self.size
-        xs, ys, captions, tags = [], [], [], []
+        xs, ys, captions, tags, flows, moments = [], [], [], [], [], []
         for index in rng.choice(len(self.pairs), self.batch, p=self.weight):
             pair = self.pairs[index]
             full_w, full_h = pair.left.size
             most = min(full_h, full_w * height / width)
             zoom = rng.uniform(0.9, 1.0) if rng.random() < 0.6 else rng.uniform(0.5, 0.9)
-            crop_h, crop_w = most * zoom, most * zoom * width / height
+            aspect = rng.uniform(0.9, 1.1)
+            crop_h = most * zoom * min(1.0, aspect)
+            crop_w = most * zoom * min(1.0, 1 / aspect) * width / height
             # Whole rows and columns, or the two views would be resampled at other phases than a real camera's.
             top, left = rng.uniform(0, full_h - crop_h), rng.uniform(0, full_w - crop_w)
-            box = (left, top, left + crop_w, top + crop_h)
-            x, y = (
-                np.asarray(im.resize((width, height), Image.Resampling.BICUBIC, box=box), np.float32)
-                for im in (pair.left, pair.right)
-            )
-            caption = pair.caption
-            if rng.random() < 0.5:
-                x, y, caption = y[:, ::-1], x[:, ::-1], mirrored_caption(caption)
-            gain, offset = rng.uniform(0.85, 1.15), rng.uniform(-12, 12)
-            tint = rng.uniform(0.96, 1.04, 3).astype(np.float32)
+            mirrored = rng.random() < 0.5
+            coded, side = (pair.right, pair.left) if mirrored else (pair.left, pair.right)
+            moment = not self.earlier[index] or rng.random() >= self.stale
+            if not moment:
+                old = self.pairs[rng.choice(self.earlier[index])]
+                side = old.left if rng.random() < 0.5 else old.right
+            drop = 0.0
+            if rng.random() < self.unrectified:
+                drop = float(np.clip(rng.uniform(-4, 4) * crop_h / height, -top, full_h - crop_h - top))
+
+            def cut(image: Image.Image, top: float, resample: Image.Resampling) -> npt.NDArray[np.float32]:
+                box = (left, top, left + crop_w, top + crop_h)  # noqa: B023
+                view = np.asarray(image.resize((width, height), resample, box=box), np.float32)
+                return view[:, ::-1] if mirrored else view  # noqa: B023
+
+            x, y = cut(coded, top, Image.Resampling.BICUBIC), cut(side, top + drop, Image.Resampling.BICUBIC)
+            flow = np.full((2, height, width), np.nan, np.float32)
+            if moment and pair.disparity is not None:
+                disparity = Image.fromarray(pair.disparity[int(mirrored)].astype(np.float32))
+                flow[0] = -cut(disparity, top, Image.Resampling.NEAREST) * (width / crop_w)
+                flow[1] = np.where(np.isnan(flow[0]), np.nan, -drop * height / crop_h)
+            gain, offset, gamma = rng.uniform(0.8, 1.2), rng.uniform(-15, 15), rng.uniform(0.85, 1.2)
+            tint = rng.uniform(0.95, 1.05, 3).astype(np.float32)
+            x, y = (255 * (np.clip(view, 0, 255) / 255) ** gamma for view in (x, y))
             xs.append((x - 128) * gain * tint + 128 + offset)
             ys.append((y - 128) * gain * tint * rng.uniform(0.98, 1.02) + 128 + offset + rng.uniform(-2, 2))
-            captions.append(caption)
+            captions.append(mirrored_caption(pair.caption) if mirrored else pair.caption)
             tags.append(pair.tags)
+            flows.append(flow)
+            moments.append(moment)
 
         def to_tensor(views: list[np.ndarray]) -> Tensor:
             stack = np.clip(np.stack(views), 0, 255).astype(np.float32) / 127.5 - 1
             return torch.from_numpy(stack).permute(0, 3, 1, 2)
 
-        return Batch(to_tensor(xs), to_tensor(ys), captions, tags)
+        flow, moment = torch.from_numpy(np.stack(flows)), torch.tensor(moments)
+        return Batch(to_tensor(xs), to_tensor(ys), captions, tags, flow, moment)
 
     def __iter__(self) -> Iterator[Batch]:
         """Batches made one ahead in a thread, while the network runs."""
@@ -168,9 +261,12 @@ def held_out_batch(pairs: list[Pair], every: int = 5) -> Batch:
         array = np.stack([np.asarray(protocol_view(v), np.float32) for v in views]) / 127.5 - 1
         return torch.from_numpy(array).permute(0, 3, 1, 2)
 
+    x = stack([p.left for p in chosen])
     return Batch(
-        stack([p.left for p in chosen]),
+        x,
         stack([p.right for p in chosen]),
         [p.caption for p in chosen],
         [p.tags for p in chosen],
+        torch.full_like(x[:, :2], math.nan),
+        torch.ones(len(chosen), dtype=torch.bool),
     )
