@@ -1,4 +1,4 @@
-"""Stereo recordings: KITTI raw, odometry, stereo 2012/2015, folders and rosbag2 bags, one interface for all.
+"""Stereo recordings: KITTI raw, odometry, stereo 2012/2015, Cityscapes, folders and bags, one interface for all.
 
     from mdic_ros.datasets import open_stereo
 

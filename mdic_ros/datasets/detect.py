@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, get_args
 
-from . import folder, kitti
+from . import cityscapes, folder, kitti
 from .bag import is_bag
 from .bag_stereo import DEFAULT_SLOP_S, open_bag
 from .errors import DatasetError
 from .stereo import StereoSource
 
-Layout = Literal["auto", "kitti_raw", "kitti_odometry", "kitti_stereo", "folder", "bag"]
+Layout = Literal["auto", "kitti_raw", "kitti_odometry", "kitti_stereo", "cityscapes", "folder", "bag"]
 
 #: Names of the layouts, without ``auto``.
 LAYOUTS: tuple[str, ...] = get_args(Layout)[1:]
@@ -20,6 +20,7 @@ _LOOKED_FOR = """\
   kitti_raw       2011_09_26_drive_0005_sync/image_02/data/0000000000.png and image_03, timestamps.txt in each
   kitti_odometry  sequences/00/image_2/000000.png and image_3, times.txt and calib.txt beside them
   kitti_stereo    training/image_2/000000_10.png and image_3 (2015), training/colored_0, colored_1 (2012)
+  cityscapes      leftImg8bit/test/berlin/berlin_000000_000019_leftImg8bit.png and rightImg8bit beside leftImg8bit
   folder          left/NAME.png and right/NAME.png (or .jpg, .webp)
   bag             a folder with metadata.yaml, or an .mcap or .db3 file"""
 
@@ -39,6 +40,7 @@ def detect_layout(path: Path) -> str:
             ("kitti_odometry", kitti.find_odometry),
             ("kitti_stereo", kitti.find_stereo),
             ("kitti_raw", kitti.find_raw),
+            ("cityscapes", cityscapes.find_splits),
             ("folder", folder.is_folder),
         ):
             if found(path):
@@ -56,7 +58,7 @@ def open_stereo(
     slop_s: float = DEFAULT_SLOP_S,
     rate_hz: float = 10.0,
 ) -> StereoSource:
-    """Open a stereo recording: KITTI raw, odometry, stereo 2012/2015, plain left/right folders, or a bag.
+    """Open a stereo recording: KITTI raw, odometry, stereo 2012/2015, Cityscapes, left/right folders, or a bag.
 
     Args:
         path: where it is; a folder above it will do when it holds only one recording.
@@ -88,6 +90,8 @@ def open_stereo(
             return kitti.open_odometry(path, cameras)
         if name == "kitti_stereo":
             return kitti.open_stereo_benchmark(path, cameras)
+        if name == "cityscapes":
+            return cityscapes.open_cityscapes(path)
         return folder.open_folder(path, rate_hz)
     except OSError as error:
         raise DatasetError(f"cannot read {error.filename or path}: {error.strerror}") from error

@@ -333,7 +333,7 @@ def open_stereo_benchmark(path: Path, cameras: Cameras = "auto") -> FileStereoSo
     calibrations differ from scene to scene, so take them from the frame.
 
     Raises:
-        DatasetError: no split or both, files missing or damaged.
+        DatasetError: no split or both, both years in one folder, files missing or damaged.
     """
     splits = find_stereo(path)
     if not splits:
@@ -345,6 +345,10 @@ def open_stereo_benchmark(path: Path, cameras: Cameras = "auto") -> FileStereoSo
         raise DatasetError(f"{path} holds the splits {' and '.join(s.name for s in splits)}, name one of them")
     split = splits[0]
     year = 2015 if (split / "image_2").is_dir() else 2012
+    if year == 2015 and (split / "colored_0").is_dir():
+        raise DatasetError(
+            f"{split} mixes scenes of 2012 (colored_0) and 2015 (image_2); unpack each in its own folder"
+        )
     pair, left, right = _choose(split, cameras, lambda p, number: _stereo_folder(p, number, year))
     frames: list[StereoFrame] = []
     missing = 0

@@ -430,8 +430,8 @@ DECODER = Table(
 
 REPLAY = Table(
     "replay",
-    "Plays a recorded stereo drive as topics: a rosbag2 folder, or KITTI raw, odometry, stereo 2012/2015 "
-    "or left/right folders as they were downloaded. Needs no rosbag2. Publishes left/image_raw, "
+    "Plays a recorded stereo drive as topics: a rosbag2 folder, or KITTI raw, odometry, stereo 2012/2015, "
+    "Cityscapes or left/right folders as they were downloaded. Needs no rosbag2. Publishes left/image_raw, "
     "left/camera_info, right/image_raw and right/camera_info.",
     (
         Parameter("path", "", "The recording: a bag or a folder. Must be set."),
@@ -439,7 +439,7 @@ REPLAY = Table(
             "layout",
             "auto",
             "How the recording is laid out; auto looks at what is there.",
-            choices=("auto", "bag", "kitti_raw", "kitti_odometry", "kitti_stereo", "folder"),
+            choices=("auto", "bag", "kitti_raw", "kitti_odometry", "kitti_stereo", "cityscapes", "folder"),
         ),
         Parameter("rate", 1.0, "Speed of playing; 0.5 is half as fast as recorded.", 0.01, 100.0, changeable=True),
         Parameter(

@@ -1,0 +1,135 @@
+"""Stereo pairs to evaluate on, out of every kind of recording that the package reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mdic_ros.datasets import DatasetError, StereoFrame, StereoSource, cityscapes, folder, kitti, open_stereo
+from mdic_ros.datasets.bag import is_bag
+
+Image = npt.NDArray[np.uint8]  #: H x W x 3 uint8 RGB
+
+AGES = (1, 5, 10)  #: how many frames ago stale side images are
+
+
+@dataclass(frozen=True)
+class EvalPair:
+    """A coded image and its side image.
+
+    Attributes:
+        drive: the place or the drive; pairs of different drives show different scenes. Unique in the data.
+        frame: unique in the drive.
+        left: the image to code, H x W x 3 uint8 RGB.
+        right: the side image, of the same size.
+        stale: the side camera's images of so many frames before, those of :data:`AGES` that there are.
+    """
+
+    drive: str
+    frame: str
+    left: Image
+    right: Image
+    stale: dict[int, Image] = field(default_factory=dict)
+
+
+def find_recordings(path: Path) -> list[Path]:
+    """The recordings at or below a path, by name.
+
+    A recording is a bag, a drive of KITTI raw, a sequence of KITTI odometry, a split of KITTI stereo or of Cityscapes
+    (where there are several, only the testing split counts), or a folder with ``left`` and ``right``.
+
+    Raises:
+        DatasetError: there is none; the message says what was looked for.
+    """
+    if not path.exists():
+        raise DatasetError(f"{path}: no such file or folder")
+    found = list(_recordings(path))
+    if not found:
+        open_stereo(path).close()  # says what is missing
+        found = [path]
+    return found
+
+
+def read_pairs(path: Path, limit: int | None = None, both_orders: bool = False) -> Iterator[EvalPair]:
+    """The pairs of the recordings at or below a path.
+
+    Of KITTI stereo 2012 and 2015 only the frames ``_10``, which makes a folder above both testing splits the 395 scenes
+    of the paper's list. Every scene there and every city of Cityscapes is a drive of its own.
+
+    Args:
+        path: a recording, or a folder with recordings at any depth.
+        limit: at most so many moments of each recording, from its beginning.
+        both_orders: every moment a second time with the right image as the one to code and the left one beside it, not
+            mirrored, so that it lies on the other side: the paper's protocol for KITTI, 790 pairs.
+
+    Raises:
+        DatasetError: no recording; one is incomplete or damaged; two images of a pair differ in size.
+    """
+    for recording in find_recordings(path):
+        inside = recording.relative_to(path).as_posix()
+        name = recording.resolve().name if inside == "." else inside
+        with open_stereo(recording) as source:
+            yield from _pairs(source, name, limit, both_orders)
+
+
+def _pairs(source: StereoSource, name: str, limit: int | None, both_orders: bool) -> Iterator[EvalPair]:
+    earlier: dict[int, StereoFrame] = {}  # by their place in time, no older than is needed
+    indices = range(len(source))
+    if source.layout == "kitti_stereo":
+        chosen = [index for index in indices if source[index].name.endswith("_10")]
+    else:
+        chosen = list(indices)
+    for index in chosen[:limit]:
+        frame = source[index]
+        frame.check()
+        place = _place(source, index, frame)
+        stale = {age: earlier[place - age] for age in AGES if place is not None and place - age in earlier}
+        drive = _drive(source, name, frame)
+        yield EvalPair(drive, frame.name, frame.left, frame.right, {age: other.right for age, other in stale.items()})
+        if both_orders:
+            swapped = {age: other.left for age, other in stale.items()}
+            yield EvalPair(drive, f"{frame.name}-swapped", frame.right, frame.left, swapped)
+        if place is not None:
+            earlier[place] = frame
+            earlier = {p: f for p, f in earlier.items() if p > place - max(AGES)}
+
+
+def _place(source: StereoSource, index: int, frame: StereoFrame) -> int | None:
+    """The number of a frame where consecutive numbers are consecutive moments, else None.
+
+    KITTI numbers the frames of a drive, and keeps the numbers when some are taken out. Folders are believed to do the
+    same when their files are named by numbers.
+    """
+    if source.layout == "bag":
+        return index
+    if source.layout in ("kitti_raw", "kitti_odometry", "folder") and frame.name.isdecimal():
+        return int(frame.name)
+    return None
+
+
+def _drive(source: StereoSource, name: str, frame: StereoFrame) -> str:
+    if source.layout == "kitti_stereo":
+        return f"{name}/{frame.name.partition('_')[0]}"
+    if source.layout == "cityscapes":
+        return cityscapes.city_of(frame.name)
+    return name
+
+
+def _recordings(path: Path) -> Iterator[Path]:
+    if is_bag(path):
+        yield path
+    elif not path.is_dir():
+        return
+    elif splits := kitti.find_stereo(path) or cityscapes.find_splits(path):
+        tests = [split for split in splits if split.name in ("testing", "test")]
+        yield from tests or splits
+    elif path in kitti.find_odometry(path) or path in kitti.find_raw(path) or folder.is_folder(path):
+        yield path
+    else:
+        for inside in sorted(path.iterdir()):
+            if not inside.name.startswith("."):
+                yield from _recordings(inside)
