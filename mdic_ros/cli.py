@@ -19,7 +19,7 @@ app = typer.Typer(
     name="mdic",
     help="Distributed image compression for stereo cameras: a few hundred bytes a frame, decoded with "
     "the picture of the other camera.",
-    epilog="A recording is KITTI raw, odometry, stereo 2012 or 2015, a folder with left and right, or a bag.",
+    epilog="A recording is KITTI raw, odometry, stereo 2012 or 2015, Cityscapes, a folder with left and right, a bag.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
@@ -54,6 +54,7 @@ class Layout(StrEnum):
     kitti_raw = "kitti_raw"
     kitti_odometry = "kitti_odometry"
     kitti_stereo = "kitti_stereo"
+    cityscapes = "cityscapes"
     folder = "folder"
     bag = "bag"
 
