@@ -87,7 +87,7 @@ def _delta(curve: Curve, anchor: Curve, of_rate: bool) -> Delta:
 def _rising(curve: Curve) -> list[tuple[float, float]]:
     """The points by rate, without those that buy nothing."""
     points: list[tuple[float, float]] = []
-    for rate, quality in sorted(curve):
+    for rate, quality in sorted(curve, key=lambda point: (point[0], -point[1])):
         if rate > 0 and math.isfinite(quality) and (not points or (rate > points[-1][0] and quality > points[-1][1])):
             points.append((rate, quality))
     return points

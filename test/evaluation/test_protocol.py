@@ -1,0 +1,46 @@
+"""Which pixels a protocol codes."""
+
+import numpy as np
+import pytest
+
+from mdic_ros.evaluation.protocol import coded_size, view
+
+
+def test_kitti_is_a_centre_crop() -> None:
+    image = np.zeros((375, 1242, 3), np.uint8)
+    image[2:372, 251:991] = 200
+    seen = view(image, "kitti")
+    assert seen.shape == (128, 256, 3) and (seen == 200).all()
+    with pytest.raises(ValueError, match=r"370x740.*300x1242"):
+        view(image[:300], "kitti")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "shape"), [("cityscapes", (128, 256)), ("256x512", (256, 512)), ("65x131", (65, 131))]
+)
+def test_whole_frames_are_resized(protocol: str, shape: tuple[int, int]) -> None:
+    image = np.zeros((200, 400, 3), np.uint8)
+    image[:, 200:] = 255
+    seen = view(image, protocol)
+    assert seen.shape == (*shape, 3) and coded_size(protocol) == shape
+    assert (seen[:, 0] == 0).all() and (seen[:, -1] == 255).all()  # nothing is cropped
+    assert abs(seen.mean() - 127.5) < 2
+
+
+def test_native_is_the_image_itself() -> None:
+    image = np.zeros((64, 128, 3), np.uint8)
+    assert view(image, "native") is image and coded_size("native") is None
+    with pytest.raises(ValueError, match=r"63x128.*64 to 4096"):
+        view(image[:63], "native")
+
+
+@pytest.mark.parametrize("protocol", ["63x256", "128x127", "4097x256", "128x5000", "0x0"])
+def test_sizes_that_the_codec_cannot_take(protocol: str) -> None:
+    with pytest.raises(ValueError, match=f"{protocol}.*heights of 64 to 4096 and widths of 128 to 4096"):
+        view(np.zeros((64, 128, 3), np.uint8), protocol)
+
+
+@pytest.mark.parametrize("protocol", ["", "kiti", "128", "128x", "-128x256", "128x256x3", "1e3x256"])
+def test_unknown_protocols(protocol: str) -> None:
+    with pytest.raises(ValueError, match="kitti, cityscapes, native, or height x width"):
+        coded_size(protocol)

@@ -1,0 +1,47 @@
+"""The paper's curves: plausible as data, and never without their caveat."""
+
+import math
+
+import pytest
+
+from mdic_ros.evaluation.published import BITS_PER_NAT, CAVEAT, CURVES, published
+
+
+@pytest.mark.parametrize("protocol", ["kitti", "cityscapes"])
+def test_the_papers_own_curve_is_whole_and_comes_first(protocol: str) -> None:
+    report = published(protocol)
+    mdic = report["curves"][0]
+    assert mdic["name"] == "MDIC" and len(mdic["results"]) >= 5
+    assert all(len(point["figures"]) == 8 for point in mdic["results"])
+    for metric in ("PSNR", "MS-SSIM dB", "mIoU"):
+        values = [point["figures"][metric] for point in mdic["results"]]
+        assert values == sorted(values)
+    for metric in ("LPIPS (VGG16)", "DISTS", "FID", "KID", "NIQE"):
+        values = [point["figures"][metric] for point in mdic["results"]]
+        assert values == sorted(values, reverse=True)
+    assert report["caveat"] == CAVEAT
+
+
+def test_rates_rise_and_bytes_are_those_of_128x256() -> None:
+    names = {(curve.codec, curve.data) for curve in CURVES}
+    assert len(names) == len(CURVES)
+    for curve in CURVES:
+        rates = [bpp for bpp, _ in curve.points]
+        assert rates == sorted(rates) and len(rates) >= 3
+        assert all(figures for _, figures in curve.points)
+    point = published("kitti")["curves"][0]["results"][2]
+    assert point["bpp"] == 0.0387 and point["bytes"] == pytest.approx(158.5, abs=0.1)
+
+
+def test_hidden_markers_are_missing_not_made_up() -> None:
+    ldmic = next(c for c in published("kitti")["curves"] if c["name"] == "LDMIC")
+    assert "PSNR" in ldmic["results"][0]["figures"] and "PSNR" not in ldmic["results"][1]["figures"]
+
+
+def test_caveat_says_published_and_nats() -> None:
+    assert CAVEAT.startswith("Published, not measured: digitised")
+    assert f"{1 / math.log(2):.4f}" in CAVEAT and pytest.approx(1.4427, abs=1e-4) == BITS_PER_NAT
+
+
+def test_other_sizes_have_no_published_curves() -> None:
+    assert published("256x512") == {"curves": [], "caveat": ""}
