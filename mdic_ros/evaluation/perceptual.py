@@ -12,7 +12,6 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -135,7 +134,9 @@ class _Remembered:
 class _AsItIs(nn.Module):
     """Stands for the network where torchmetrics is given features instead of images."""
 
-    num_features = 2048
+    def __init__(self, num_features: int = 2048) -> None:
+        super().__init__()
+        self.num_features = num_features
 
     def forward(self, features: Tensor) -> Tensor:
         return features
@@ -154,19 +155,23 @@ class InceptionDistances:
 
         self.features = _Remembered(features)
 
-    def _fed(self, metric: Any, pictures: Sequence[Image], originals: Sequence[Image]) -> Any:
-        metric.update(torch.cat(self.features(originals)), real=True)
-        metric.update(torch.cat(self.features(pictures)), real=False)
-        return metric.compute()
-
     def fid(self, pictures: Sequence[Image], originals: Sequence[Image]) -> float:
         """Frechet distance of the features of two sets; nan for less than two pictures."""
         from torchmetrics.image.fid import FrechetInceptionDistance
 
         if len(pictures) < 2:
             return math.nan
+        ours, theirs = (torch.cat(self.features(images)).double() for images in (pictures, originals))
+        if len(ours) + len(theirs) < ours.shape[1]:
+            # Few pictures span few of the 2048 dimensions. The distance is the same in a basis of those alone, and a
+            # root of a small matrix takes no time.
+            basis = torch.linalg.qr(torch.cat([ours, theirs]).T).Q
+            ours, theirs = ours @ basis, theirs @ basis
         # Each process asks for itself: without this torchmetrics gathers the others' features, and waits for them.
-        return float(self._fed(FrechetInceptionDistance(_AsItIs(), sync_on_compute=False), pictures, originals))
+        metric = FrechetInceptionDistance(_AsItIs(ours.shape[1]), sync_on_compute=False)
+        metric.update(theirs, real=True)
+        metric.update(ours, real=False)
+        return float(metric.compute())
 
     def kid(self, pictures: Sequence[Image], originals: Sequence[Image]) -> float:
         """Unbiased squared MMD of the features of two sets (cubic kernel); nan for less than two pictures.
@@ -183,9 +188,10 @@ class InceptionDistances:
             metric = KernelInceptionDistance(
                 _AsItIs(), subsets=100 if len(pictures) > size else 1, subset_size=size, sync_on_compute=False
             )
+            metric.update(torch.cat(self.features(originals)), real=True)
+            metric.update(torch.cat(self.features(pictures)), real=False)
             torch.manual_seed(0)
-            mean, _ = self._fed(metric, pictures, originals)
-        return float(mean)
+            return float(metric.compute()[0])
 
 
 # ------------------------------------------------------------------------------------------------------------- mIoU
