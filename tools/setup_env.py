@@ -221,7 +221,7 @@ def install_packages() -> None:
     pip += ["install", "--progress-bar", "off", "-c", str(CONSTRAINTS)]
     run([*pip, "setuptools"], "pip could not install setuptools.")
     run(
-        [*pip, "--no-build-isolation", "-e", f"{ROOT}[ros,train,dev]"],
+        [*pip, "--no-build-isolation", "-e", f"{ROOT}[ros,train,eval,dev]"],
         "pip could not install the pinned packages.",
     )
 
