@@ -438,8 +438,9 @@ def info(
 
 
 class Stage(StrEnum):
-    """Training stages, in the order in which a bundle needs them."""
+    """Training stages, in the order in which a bundle needs them; or all of them."""
 
+    all = "all"
     autoencoder = "autoencoder"
     codec = "codec"
     captioner = "captioner"
@@ -485,36 +486,100 @@ def evaluate(
     typer.echo(markdown(report))
 
 
+# --- mdic pack, mdic train ----------------------------------------------------------------------------------
+
+
 @app.command()
-def train(
-    stage: Annotated[Stage, typer.Argument(help="Run them in this order, into one bundle.")],
-    data: Annotated[Path, typer.Option(help="Folder with captions.jsonl and stereo/<folder>/<drive>/{left,right}.")],
-    bundle: Annotated[Path, typer.Option(help="Folder of the model to write; its name becomes the model id.")],
-    out: Annotated[Path, typer.Option(help="Logs and checkpoint; a stopped run goes on from here.")],
-    config: Annotated[Path | None, typer.Option(help="YAML; config/train/STAGE.yaml if not given.")] = None,
-    minutes: Annotated[float | None, typer.Option(min=0.01, help="Wall-clock budget instead of the YAML's.")] = None,
+def pack(
+    data: Annotated[list[Path], typer.Argument(help="Training folders, recordings, folders of them, other packs.")],
+    output: Annotated[Path, typer.Argument(help="The pack, a .zip file.")],
+    height: Annotated[int, typer.Option(min=64, help="Images with more rows are shrunk to so many.")] = 256,
+    max_mb: Annotated[float, typer.Option(min=0.01, help="Size of the file, at most, in megabytes.")] = 60.0,
+    folder: Annotated[
+        list[str] | None,
+        typer.Option(help="Folder below DATA/stereo, repeatable; without it, those whose names start with train."),
+    ] = None,
+    force: ForceOption = False,
 ) -> None:
-    """Train one stage of a bundle. Ctrl-C saves; the same command goes on from there.
+    """Pack stereo pairs and their captions into one file of at most so many megabytes, for `mdic train --data`.
+
+    Each recording becomes a drive. The images are WebP in the best quality that fits. Unpacked (it is a zip file), it
+    is a training folder.
 
     Examples:
 
-        mdic train autoencoder --data DATA --bundle my_model --out runs/autoencoder
+        mdic pack DATA pairs.zip                        (DATA/stereo/train*/DRIVE/left and right, DATA/captions.jsonl)
 
-        mdic train codec --data DATA --bundle my_model --out runs/codec
+        mdic pack 2011_09_26 drive5 pairs.zip --height 320 --max-mb 200      (KITTI's day, and a bag)
+    """
+    _new_file(output, force)
+    try:
+        from .training.pack import pack as write_pack
+    except ModuleNotFoundError as error:
+        raise UsageError(f"packing needs {error.name}: pip install 'mdic_ros[train]'") from error
 
-        mdic train captioner --data DATA --bundle my_model --out runs/captioner
+    with _progress(f"packing {output.name}") as bar:
+        packed = write_pack(
+            data, output, folders=folder or (), height=height, max_bytes=round(max_mb * 1e6), progress=bar
+        )
+    _report_failures(packed.broken)
+    _say(
+        f"{output}: {packed.pairs} pairs of {packed.drives} drives, {packed.captions} captions, "
+        f"{packed.bytes / 1e6:.1f} MB at quality {packed.quality}"
+    )
 
-        mdic train prior --data DATA --bundle my_model --out runs/prior
+
+@app.command()
+def train(
+    stage: Annotated[Stage, typer.Argument(help="One stage, in this order into one bundle; or all of them.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Folder with captions.jsonl and stereo/FOLDER/DRIVE/left and right; a pack of `mdic pack`; a "
+            "recording, or a folder of recordings."
+        ),
+    ],
+    bundle: Annotated[Path, typer.Option(help="Folder of the model to write; its name becomes the model id.")],
+    out: Annotated[Path, typer.Option(help="Checkpoint, CSV, TensorBoard, pictures; a stopped run goes on from here.")],
+    config: Annotated[Path | None, typer.Option(help="YAML; config/train/STAGE.yaml if not given.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Wall-clock budget instead of the YAML's; with all, for all of it.")
+    ] = None,
+    hold_out: Annotated[
+        list[str] | None, typer.Option(help="Drive to validate on instead of the YAML's, repeatable.")
+    ] = None,
+) -> None:
+    """Train a bundle. Ctrl-C saves; the same command goes on from there, exactly.
+
+    Uses a GPU if there is one; several under `accelerate launch`. Watch it with `tensorboard --logdir OUT`, or in
+    OUT/train.csv, OUT/validation.csv and OUT/pictures.
+
+    Examples:
+
+        mdic train all --data pairs.zip --bundle my_model --out runs/all --minutes 25
+
+        mdic train codec --data DATA --bundle my_model --out runs/codec --config my_codec.yaml
+
+        accelerate launch --num_processes 4 -m mdic_ros.cli train all --data DATA --bundle my_model --out runs/all
     """
     from .resources import resource
 
     try:
-        from .training.stages import train as run_stage
+        from .training.budget import train_all
+        from .training.sources import TrainingData
+        from .training.stages import train as train_one
     except ModuleNotFoundError as error:
         raise UsageError(f"training needs {error.name}: pip install 'mdic_ros[train]'") from error
 
     yaml_file = config or resource(f"config/train/{stage.value}.yaml")
-    fingerprint = run_stage(stage.value, yaml_file, data, out, bundle, minutes)
+    with TrainingData(data, hold_out or ()) as pairs:
+        if stage is Stage.all:
+            fingerprint, done = train_all(yaml_file, pairs, out, bundle, minutes)
+        else:
+            fingerprint, done = train_one(stage.value, yaml_file, pairs, out, bundle, minutes)
+    if not done:
+        _say(f"stopped; the same command goes on from {out}")
+        raise typer.Exit(130)
     if fingerprint is None:
         _say(f"{stage.value} is in {bundle}; the bundle is whole once all stages have run")
     else:

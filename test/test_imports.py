@@ -62,7 +62,12 @@ FORBIDDEN_IN_MODELS = {
 EXCEPTIONS = {
     "captioner.py": {"os", "pathlib"}
 }  # chooses the class by what is in a folder of transformers' own
-DISTRIBUTION = {"PIL": "pillow", "yaml": "pyyaml", "vector_quantize_pytorch": "vector-quantize-pytorch"}
+DISTRIBUTION = {
+    "PIL": "pillow",
+    "cv2": "opencv-python-headless",
+    "vector_quantize_pytorch": "vector-quantize-pytorch",
+    "yaml": "pyyaml",
+}
 
 
 def part_of(path: Path) -> str:

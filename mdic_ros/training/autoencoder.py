@@ -66,6 +66,11 @@ class AutoencoderStage:
         self.latent_mean, self.latent_std = raw.mean().item(), raw.std().item()
         return {"psnr": psnr(F.mse_loss(output, image)), "latent_std": self.latent_std}
 
+    def pictures(self) -> dict[str, Tensor]:
+        """The first held-out pictures, and what the autoencoder makes of them."""
+        image = self.held_out.x[:4].to(self.device)
+        return {"original": image, "autoencoder": decode_latent(self.network, encode_latent(self.network, image))}
+
     def save(self, bundle: Path) -> None:
         before = self.network.config.scaling_factor, self.network.config.shift_factor
         self.network.register_to_config(scaling_factor=1 / self.latent_std, shift_factor=self.latent_mean)

@@ -18,6 +18,12 @@ def halve(folder: Path) -> None:
         save_file(tensors, file, metadata={"format": "pt"})
 
 
+def store_in_half(bundle: Path) -> None:
+    """All weights in float16, but for the entropy model's: both ends evaluate those exactly, as they are."""
+    for folder in sorted(p for p in bundle.iterdir() if p.is_dir() and p.name != "entropy_model"):
+        halve(folder)
+
+
 def forget_origin(config: Path) -> None:
     """Drops from a component's config.json where its weights were once loaded from: a path of the training machine."""
     content = json.loads(config.read_text())
@@ -28,10 +34,9 @@ def forget_origin(config: Path) -> None:
 def finish_bundle(bundle: Path, model_id: str) -> str:
     """Makes component folders a bundle; returns its fingerprint.
 
-    All weights are stored in float16, but for the entropy model's: both ends evaluate those exactly, as they are.
+    See `store_in_half` for the precision of the weights.
     """
-    for folder in sorted(p for p in bundle.iterdir() if p.is_dir() and p.name != "entropy_model"):
-        halve(folder)
+    store_in_half(bundle)
     for config in bundle.glob("*/config.json"):
         forget_origin(config)
     return write_index(bundle, model_id)

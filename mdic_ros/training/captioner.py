@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -99,23 +99,27 @@ class CaptionBatch:
     words: Tensor  #: (B, vocabulary) float, shares that sum to one: the words of the caption and of the tags
 
 
-@dataclass
 class CaptionCrops:
-    """Endless, seeded batches: one view of a random captioned pair, a random crop of it, and its caption."""
+    """Batches of one view of a random captioned pair, a random crop of it, and its caption.
 
-    pairs: Sequence[Pair]
-    captioner: Captioner
-    config: CaptionerConfig
-    batch: int
-    seed: int
-    rng: np.random.Generator = field(init=False)
-    views: list[tuple[Image.Image, Image.Image]] = field(init=False)
+    Args:
+        pairs: those without a caption are passed over.
+        captioner: gives the size, the normalisation and the tokenizer.
+        config: of the stage.
+        batch: crops at once.
 
-    def __post_init__(self) -> None:
-        self.pairs = [pair for pair in self.pairs if pair.caption]
-        self.rng = np.random.default_rng(self.seed)
+    Raises:
+        ValueError: no pair has a caption.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], captioner: Captioner, config: CaptionerConfig, batch: int) -> None:
+        self.pairs = [pair for pair in pairs if pair.caption]
+        if not self.pairs:
+            raise ValueError("no pair to train on has a caption; write captions.jsonl beside the data")
+        self.config, self.batch, self.size = config, batch, captioner.image_size
+        self.mean, self.std = (torch.tensor(v).view(1, 3, 1, 1) for v in (captioner.mean, captioner.std))
         # Shrunk once by a whole factor, since resizing full images would cost more time than the network.
-        factors = [max(1, pair.left.height // self.captioner.image_size[0]) for pair in self.pairs]
+        factors = [max(1, pair.left.height // self.size[0]) for pair in self.pairs]
         self.views = [
             (pair.left.reduce(factor), pair.right.reduce(factor))
             for pair, factor in zip(self.pairs, factors, strict=True)
@@ -126,51 +130,56 @@ class CaptionCrops:
             uses[pair.caption] = uses.get(pair.caption, 0) + 1
         weight = np.array([uses[pair.caption] ** -0.5 for pair in self.pairs])
         self.weight = weight / weight.sum()
+        # Words are looked up here, as tokenizers do not like several threads. Mirrored ones second.
+        tokenizer = captioner.tokenizer
+        self.pad: int = tokenizer.pad_token_id
+        captions = [change(pair.caption) for change in (str, mirrored_caption) for pair in self.pairs]
+        tagged = [" ".join([s, *pair.tags]) for s, pair in zip(captions, [*self.pairs, *self.pairs], strict=True)]
+        self.ids = token_ids(tokenizer, captions).view(2, len(self.pairs), -1)
+        self.words = bags_of_words(tokenizer, tagged).view(2, len(self.pairs), -1)
 
-    def sample(self) -> CaptionBatch:
-        """One batch."""
-        images, captions, words = [], [], []
-        for index in self.rng.choice(len(self.pairs), self.batch, p=self.weight):
-            view = self.views[index][int(self.rng.random() < 0.5)]
-            image, caption = self._crop(view), self.pairs[index].caption
-            if self.rng.random() < 0.5:
-                image, caption = image[:, ::-1].copy(), mirrored_caption(caption)
-            images.append(self.captioner.pixel_values(image).cpu())
-            captions.append(caption)
-            words.append(" ".join([caption, *self.pairs[index].tags]))
-        pixels = self._paint_over(self._jitter(torch.cat(images)))
-        tokenizer = self.captioner.tokenizer
-        return CaptionBatch(pixels, token_ids(tokenizer, captions), bags_of_words(tokenizer, words))
+    def sample(self, rng: np.random.Generator) -> CaptionBatch:
+        """One batch; safe to call from several threads."""
+        images, ids, words = [], [], []
+        for index in rng.choice(len(self.pairs), self.batch, p=self.weight):
+            image = self._crop(self.views[index][int(rng.random() < 0.5)], rng)
+            mirrored = int(rng.random() < 0.5)
+            images.append(image[:, ::-1] if mirrored else image)
+            ids.append(self.ids[mirrored, index])
+            words.append(self.words[mirrored, index])
+        pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+        pixels = self._paint_over(self._jitter((pixels - self.mean) / self.std, rng), rng)
+        tokens = torch.stack(ids)
+        longest = int((tokens != self.pad).sum(1).max())
+        return CaptionBatch(pixels, tokens[:, :longest], torch.stack(words))
 
-    def _crop(self, view: Image.Image) -> np.ndarray:
+    def _crop(self, view: Image.Image, rng: np.random.Generator) -> np.ndarray:
+        """H x W x 3 uint8 in the size that the captioner sees."""
         full_width, full_height = view.size
-        height = full_height * self.rng.uniform(0.8, 1)
-        width = min(full_width, height * self.rng.uniform(1.7, 3.4))
+        height = full_height * rng.uniform(0.8, 1)
+        width = min(full_width, height * rng.uniform(1.7, 3.4))
         # Most of what a sentence speaks of is in the middle of the road: crops lean to the centre.
-        left = (full_width - width) * self.rng.beta(2, 2)
-        top = (full_height - height) * self.rng.random()
+        left = (full_width - width) * rng.beta(2, 2)
+        top = (full_height - height) * rng.random()
         box = (round(left), round(top), round(left + width), round(top + height))
-        return np.asarray(view.crop(box))
+        return np.asarray(view.resize((self.size[1], self.size[0]), Image.Resampling.BILINEAR, box=box))
 
-    def _jitter(self, pixels: Tensor) -> Tensor:
+    def _jitter(self, pixels: Tensor, rng: np.random.Generator) -> Tensor:
         """Brightness, contrast and saturation; never hue, since captions name colours."""
         shape = (len(pixels), 1, 1, 1)
-        contrast, saturation = (self._uniform(low, high, shape) for low, high in ((0.7, 1.3), (0.7, 1.3)))
+        contrast, saturation = (_uniform(rng, 0.7, 1.3, shape) for _ in range(2))
         grey = pixels.mean(1, keepdim=True)
-        return (grey + (pixels - grey) * saturation) * contrast + self._uniform(-0.5, 0.5, shape)
+        return (grey + (pixels - grey) * saturation) * contrast + _uniform(rng, -0.5, 0.5, shape)
 
-    def _paint_over(self, pixels: Tensor) -> Tensor:
+    def _paint_over(self, pixels: Tensor, rng: np.random.Generator) -> Tensor:
         patch = self.config.patch_size
         grid = (len(pixels), 1, pixels.shape[2] // patch, pixels.shape[3] // patch)
-        kept = torch.from_numpy(self.rng.random(grid) >= self.config.patch_dropout)
+        kept = torch.from_numpy(rng.random(grid) >= self.config.patch_dropout)
         return pixels * kept.repeat_interleave(patch, 2).repeat_interleave(patch, 3)
 
-    def _uniform(self, low: float, high: float, shape: tuple[int, ...]) -> Tensor:
-        return torch.from_numpy(self.rng.uniform(low, high, shape).astype(np.float32))
 
-    def __iter__(self) -> Iterator[CaptionBatch]:
-        while True:
-            yield self.sample()
+def _uniform(rng: np.random.Generator, low: float, high: float, shape: tuple[int, ...]) -> Tensor:
+    return torch.from_numpy(rng.uniform(low, high, shape).astype(np.float32))
 
 
 def token_ids(tokenizer: PreTrainedTokenizerBase, captions: Sequence[str]) -> Tensor:

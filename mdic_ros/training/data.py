@@ -6,15 +6,9 @@ with another side view than that of the moment: older, of the same camera, or of
 
 from __future__ import annotations
 
-import json
 import math
-import queue
 import re
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -22,8 +16,6 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
-
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
 @dataclass(frozen=True)
@@ -44,8 +36,8 @@ class Pair:
 class Batch:
     """Coded view x and side view y: (B, 3, H, W) float in [-1, 1]; captions and nouns, one per sample.
 
-    `flow`, (B, 2, H, W) float, is the displacement x, y in pixels from a point of x to the same point in y, NaN where it
-    is not known; `moment`, (B,) bool, says whose y is of the same moment as x.
+    `flow`, (B, 2, H, W) float, is the displacement x, y in pixels from a point of x to the same point in y, NaN where
+    it is not known; `moment`, (B,) bool, says whose y is of the same moment as x.
     """
 
     x: Tensor
@@ -66,7 +58,7 @@ def disparities(left: Image.Image, right: Image.Image) -> tuple[npt.NDArray[np.f
         Two H x W float16 arrays, pixels.
     """
     width = left.width
-    matcher = cv2.StereoSGBM_create(
+    matcher = cv2.StereoSGBM_create(  # type: ignore[attr-defined]
         minDisparity=0,
         numDisparities=max(16, width // 8 // 16 * 16),
         blockSize=5,
@@ -88,45 +80,6 @@ def disparities(left: Image.Image, right: Image.Image) -> tuple[npt.NDArray[np.f
     return match(a, b), match(b[:, ::-1], a[:, ::-1])[:, ::-1]
 
 
-def load_pairs(root: Path, folders: list[str], hold_out: list[str], *, match: bool = False) -> list[Pair]:
-    """Reads every `root/stereo/<folder>/<drive>/{left,right}` pair, but for the drives in `hold_out`.
-
-    With `match`, disparities are computed, too: about a fifth of a second a pair and core.
-
-    Splits are by drive, never by frame: neighbouring frames of a 10 Hz drive are near copies of one another.
-
-    Raises:
-        FileNotFoundError: there is no pair under the folders.
-    """
-    captions: dict[tuple[str, str], dict] = {}
-    listing = root / "captions.jsonl"
-    if listing.is_file():
-        for line in listing.read_text().splitlines():
-            row = json.loads(line)
-            captions[row["source"], row["name"]] = row
-    jobs: list[tuple[str, Path, Path]] = []
-    for folder in folders:
-        for drive in sorted(p for p in (root / "stereo" / folder).glob("*") if p.is_dir()):
-            if drive.name in hold_out:
-                continue
-            for left in sorted((drive / "left").iterdir()):
-                right = drive / "right" / left.name
-                if left.suffix.lower() in IMAGE_SUFFIXES and right.is_file():
-                    jobs.append((drive.name, left, right))
-    if not jobs:
-        raise FileNotFoundError(f"no stereo pairs under {root}/stereo/{{{','.join(folders)}}}/<drive>/left|right")
-
-    def read(job: tuple[str, Path, Path]) -> Pair:
-        drive, left, right = job
-        row = captions.get((drive, left.stem), {})
-        views = Image.open(left).convert("RGB"), Image.open(right).convert("RGB")
-        caption, tags = row.get("caption", ""), tuple(row.get("tags", ()))
-        return Pair(drive, left.stem, *views, caption, tags, disparities(*views) if match else None)
-
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(read, jobs))
-
-
 def mirrored_caption(caption: str) -> str:
     """Swaps the words left and right, for a mirrored pair."""
     swap = {"left": "right", "right": "left"}
@@ -145,7 +98,7 @@ def earlier(pairs: list[Pair], most: int) -> list[list[int]]:
 
 
 class StereoCrops:
-    """Endless, seeded batches of random crops.
+    """Batches of random crops.
 
     The same crop is cut from both views, so rows stay matched. Mirroring also swaps the two views, else the disparity
     would change its sign. Colour jitter is shared, with a small part of its own for each camera.
@@ -154,7 +107,6 @@ class StereoCrops:
         pairs: what to cut from.
         size: height and width of a crop, pixels.
         batch: crops at once.
-        seed: of everything random.
         stale: share of crops whose side view is one to ten frames older, of the other or of the same camera.
         unrectified: share of crops whose side view is up to four pixels higher or lower.
     """
@@ -164,7 +116,6 @@ class StereoCrops:
         pairs: list[Pair],
         size: tuple[int, int],
         batch: int,
-        seed: int,
         *,
         stale: float = 0.0,
         unrectified: float = 0.0,
@@ -172,13 +123,13 @@ class StereoCrops:
         self.pairs, self.size, self.batch = pairs, size, batch
         self.stale, self.unrectified = stale, unrectified
         self.earlier = earlier(pairs, 10)
-        self.rng = np.random.default_rng(seed)
         # A long drive shows one street many times: weight drives by the root of their length.
         length = {d: sum(p.drive == d for p in pairs) for d in {p.drive for p in pairs}}
         weight = np.array([length[p.drive] ** -0.5 for p in pairs])
         self.weight = weight / weight.sum()
 
     def sample(self, rng: np.random.Generator) -> Batch:
+        """One batch; safe to call from several threads."""
         height, width = self.size
         xs, ys, captions, tags, flows, moments = [], [], [], [], [], []
         for index in rng.choice(len(self.pairs), self.batch, p=self.weight):
@@ -214,9 +165,9 @@ class StereoCrops:
                 flow[1] = np.where(np.isnan(flow[0]), np.nan, -drop * height / crop_h)
             gain, offset, gamma = rng.uniform(0.8, 1.2), rng.uniform(-15, 15), rng.uniform(0.85, 1.2)
             tint = rng.uniform(0.95, 1.05, 3).astype(np.float32)
-            x, y = (255 * (np.clip(view, 0, 255) / 255) ** gamma for view in (x, y))
-            xs.append((x - 128) * gain * tint + 128 + offset)
-            ys.append((y - 128) * gain * tint * rng.uniform(0.98, 1.02) + 128 + offset + rng.uniform(-2, 2))
+            light_x, light_y = (255 * (np.clip(view, 0, 255) / 255) ** gamma for view in (x, y))
+            xs.append((light_x - 128) * gain * tint + 128 + offset)
+            ys.append((light_y - 128) * gain * tint * rng.uniform(0.98, 1.02) + 128 + offset + rng.uniform(-2, 2))
             captions.append(mirrored_caption(pair.caption) if mirrored else pair.caption)
             tags.append(pair.tags)
             flows.append(flow)
@@ -226,20 +177,8 @@ class StereoCrops:
             stack = np.clip(np.stack(views), 0, 255).astype(np.float32) / 127.5 - 1
             return torch.from_numpy(stack).permute(0, 3, 1, 2)
 
-        flow, moment = torch.from_numpy(np.stack(flows)), torch.tensor(moments)
-        return Batch(to_tensor(xs), to_tensor(ys), captions, tags, flow, moment)
-
-    def __iter__(self) -> Iterator[Batch]:
-        """Batches made one ahead in a thread, while the network runs."""
-        ready: queue.Queue[Batch] = queue.Queue(2)
-
-        def produce() -> None:
-            while True:
-                ready.put(self.sample(self.rng))
-
-        threading.Thread(target=produce, daemon=True).start()
-        while True:
-            yield ready.get()
+        known = torch.from_numpy(np.stack(flows)), torch.tensor(moments)
+        return Batch(to_tensor(xs), to_tensor(ys), captions, tags, *known)
 
 
 def protocol_view(image: Image.Image) -> Image.Image:

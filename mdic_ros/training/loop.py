@@ -1,52 +1,95 @@
-"""The training loop of all stages: accelerate, EMA, a wall-clock budget, resume, CSV log, graceful stop."""
+"""The training loop of all stages: accelerate, EMA, a budget of time or steps, exact resume, logs, graceful stop."""
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import math
 import signal
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
+from types import FrameType
 from typing import Any, Protocol
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    InitProcessGroupKwargs,
+    gather_object,
+    parse_flag_from_env,
+    set_seed,
+)
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
+
+from mdic_ros.training import checkpoint
+from mdic_ros.training.logs import RunLog
+from mdic_ros.training.pictures import contact_sheet
+from mdic_ros.training.precision import PRECISIONS, choose_precision
+from mdic_ros.training.stream import BatchStream, Crops, worker_threads
+
+#: So many steps in a row without a finite loss, and the run gives up.
+MOST_SKIPS = 10
 
 
 @dataclass
 class LoopConfig:
     """How long and how fast; one of these per stage YAML, under `loop:`."""
 
-    minutes: float = 30.0  #: wall-clock budget; the learning rate falls to zero along it
-    batch: int = 12
+    minutes: float = 30.0  #: wall-clock budget, validations included; the learning rate falls to zero along it
+    steps: int = 0  #: a budget in optimiser steps instead: such a run can be repeated bit for bit; 0 = minutes count
+    batch: int = 12  #: per process; the optimiser sees batch * accumulation * processes
     size: tuple[int, int] = (128, 256)  #: height, width of the crops, pixels
     learning_rate: float = 5e-4
     warmup_steps: int = 100
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     ema_decay: float = 0.999
-    mixed_precision: str = "bf16"
-    accumulation: int = 1
+    mixed_precision: str = "auto"  #: auto: bf16 where the device has units for it, else fp32; or bf16, fp16, fp32
+    accumulation: int = 1  #: batches per optimiser step
     seed: int = 0
-    log_every: int = 20
-    validate_minutes: float = 5.0  #: between validations; each is followed by a checkpoint
+    deterministic: bool = False  #: on a GPU: only algorithms that repeat exactly, and slower ones; a CPU always does
+    workers: int = 0  #: threads that make batches; 0 = one per core but one, at most 8
+    log_every: int = 20  #: steps
+    validate_minutes: float = 5.0  #: between validations; each is preceded by a checkpoint
     betas: tuple[float, float] = field(default=(0.9, 0.98))
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "accumulation", "log_every", "warmup_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
+        for name in ("minutes", "learning_rate", "clip_norm", "validate_minutes"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, it must be above 0")
+        for name in ("steps", "workers", "weight_decay", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, it must not be negative")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay is {self.ema_decay}, it must be at least 0 and below 1")
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise ValueError(f"size is {list(self.size)}, it must be a height and a width")
+        if self.mixed_precision not in PRECISIONS:
+            raise ValueError(f"mixed_precision is {self.mixed_precision}, it must be one of {', '.join(PRECISIONS)}")
 
 
 class Stage(Protocol):
-    """What a stage gives the loop."""
+    """What a stage gives the loop.
+
+    Optional: `rng`, a numpy Generator whose state is then kept in checkpoints, and `pictures()`, which returns columns
+    of a contact sheet of held-out pictures, title -> (B, 3, H, W) in [-1, 1].
+    """
 
     #: Everything trained, and buffers to be kept in checkpoints.
     @property
     def network(self) -> nn.Module: ...
 
-    def loss(self, batch: Any, progress: float) -> tuple[Tensor, dict[str, float]]:
-        """Scalar loss and figures to log; `progress` runs from 0 to 1 over the budget."""
+    def loss(self, batch: Any, progress: float) -> tuple[Tensor, dict[str, Any]]:
+        """Scalar loss and figures to log (floats or scalar tensors); `progress` runs from 0 to 1 over the budget."""
 
     def validate(self) -> dict[str, float]:
         """Figures on the held-out drive."""
@@ -55,130 +98,328 @@ class Stage(Protocol):
         """Writes this stage's components into the bundle."""
 
 
-class CsvLog:
-    """Appends rows to a CSV file; the columns are those of its first row."""
+class _Loss(nn.Module):
+    """A stage's loss as the forward pass of a module: what several processes wrap, so that gradients are averaged."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, stage: Stage) -> None:
+        super().__init__()
+        self.network = stage.network
+        self._loss = stage.loss
 
-    def row(self, values: dict[str, float]) -> None:
-        new = not self.path.exists()
-        with self.path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(values)
-            writer.writerow([f"{v:.6g}" for v in values.values()])
+    def forward(self, batch: Any, progress: float) -> tuple[Tensor, dict[str, Any]]:
+        return self._loss(batch, progress)
 
 
-def run(stage: Stage, batches: Iterable[Any], config: LoopConfig, out: Path, bundle: Path) -> None:
+class _Stop:
+    """Whether Ctrl-C or SIGTERM asked to stop; the second Ctrl-C interrupts at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Signals ask for a stop inside; those who handled them before get them back."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def start_processes() -> PartialState:
+    """Makes this one of several processes if `accelerate launch` started it as such. Before a stage is built."""
+    options = InitProcessGroupKwargs(timeout=timedelta(hours=2)).to_kwargs()
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), **options)
+
+
+class _Run:
+    """The state of a run, and what is done with it."""
+
+    def __init__(self, stage: Stage, config: LoopConfig, out: Path, bundle: Path) -> None:
+        self.stage, self.config, self.out, self.bundle = stage, config, out, bundle
+        out.mkdir(parents=True, exist_ok=True)
+        device = start_processes().device
+        precision, reason = choose_precision(config.mixed_precision, device)
+        AcceleratorState._reset_state()  # stages of one process may differ in precision
+        self.accelerator = Accelerator(
+            mixed_precision="no" if precision == "fp32" else precision,
+            # Not every step uses every part of a stage: no text, no side image ...
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
+        set_seed(config.seed, device_specific=True)
+        torch.use_deterministic_algorithms(config.deterministic)
+        torch.backends.cudnn.benchmark = not config.deterministic
+        self.loss = self.accelerator.prepare_model(_Loss(stage))
+        self.parameters = [p for p in stage.network.parameters() if p.requires_grad]
+        self.optimizer = self.accelerator.prepare_optimizer(
+            torch.optim.AdamW(
+                self.parameters,
+                lr=config.learning_rate,
+                betas=config.betas,
+                weight_decay=config.weight_decay,
+                fused=True,
+            )
+        )
+        self.ema = EMAModel(self.parameters, decay=config.ema_decay, use_ema_warmup=True, power=0.75, foreach=True)
+        self.step = self.skipped = self.skipped_in_a_row = 0
+        self.elapsed = 0.0  #: seconds of the budget that are spent
+        self.cost = 0.0  #: seconds of the longest checkpoint and validation so far
+        resumed = self._load()
+        self.log = RunLog(out, self.step, self.accelerator.is_main_process)
+        self.log.say(
+            f"{out.name}: {sum(p.numel() for p in self.parameters) / 1e6:.2f} M parameters on {device}, "
+            f"{self.accelerator.num_processes} process(es), {precision} ({reason})"
+        )
+        if resumed:
+            self.log.say(resumed)
+
+    # --- checkpoints ---
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.out / "checkpoint.pt"
+
+    def save(self) -> None:
+        """Writes out/checkpoint.pt."""
+        random_states = gather_object([checkpoint.random_state(self.stage)])
+        scaler = self.accelerator.scaler
+        if self.accelerator.is_main_process:
+            state = {
+                "network": self.stage.network.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "ema": self.ema.state_dict(),
+                "scaler": scaler.state_dict() if scaler is not None else None,
+                "step": self.step,
+                "skipped": self.skipped,
+                "elapsed": self.elapsed,
+                "cost": self.cost,
+                "random": random_states,
+            }
+            checkpoint.save(self._checkpoint, state)
+
+    def _load(self) -> str:
+        """Goes on from the checkpoint if there is one; a sentence about it."""
+        if not self._checkpoint.is_file():
+            return ""
+        state = checkpoint.load(self._checkpoint)
+        try:
+            self.stage.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.ema.load_state_dict(state["ema"])
+            self.ema.to(self.accelerator.device)
+            if self.accelerator.scaler is not None and state["scaler"] is not None:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
+            self.step, self.skipped = state["step"], state["skipped"]
+            self.elapsed, self.cost = state["elapsed"], state["cost"]
+            random_states = state["random"]
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"{self._checkpoint} is of another stage, size or version of it ({str(error).splitlines()[0]}); "
+                "choose another --out, or remove it to start anew"
+            ) from error
+        if len(random_states) == self.accelerator.num_processes:
+            checkpoint.set_random_state(self.stage, random_states[self.accelerator.process_index])
+            exactly = ""
+        else:
+            exactly = f"; it had {len(random_states)} process(es), so the result is not what it would have been"
+        return f"resumed at step {self.step}, {self.elapsed / 60:.1f} minutes{exactly}"
+
+    # --- the budget ---
+
+    @property
+    def progress(self) -> float:
+        """0 to 1 over the budget; a budget of minutes ends early by the time of the last validation."""
+        if self.config.steps:
+            return min(1.0, self.step / self.config.steps)
+        return min(1.0, self.elapsed / self._usable)
+
+    @property
+    def _usable(self) -> float:
+        """Seconds of a budget of minutes that steps and validations but the last may take."""
+        budget = 60 * self.config.minutes
+        return max(budget - self.cost, budget / 2)
+
+    def _has_time_for(self, seconds: float) -> bool:
+        """Whether steps can follow what takes so long."""
+        return self.progress < 1 if self.config.steps else self.elapsed + seconds < self._usable
+
+    def _agree(self, *values: float) -> list[float]:
+        """Means over the processes, whose clocks and losses differ but whose decisions must not."""
+        if self.accelerator.num_processes == 1:
+            return list(values)
+        kind = torch.float32 if self.accelerator.device.type == "mps" else torch.float64
+        mine = torch.tensor(values, dtype=kind, device=self.accelerator.device)
+        agreed: list[float] = self.accelerator.reduce(mine, "mean").tolist()
+        return agreed
+
+    # --- steps ---
+
+    def train(self, crops: Crops) -> bool:
+        """Until the budget is spent or somebody asks to stop; True if it is spent."""
+        config, processes = self.config, self.accelerator.num_processes
+        stop, sums = _Stop(), _Means()
+        # At least one validation before the end of the time, to know how long the last one will take.
+        every = 60 * min(config.validate_minutes, math.inf if config.steps else config.minutes / 2)
+        stream = BatchStream(
+            crops,
+            config.seed,
+            self.accelerator.process_index,
+            self.step * config.accumulation,
+            worker_threads(config.workers, processes),
+            self.accelerator.device,
+        )
+        validated = self.elapsed
+        self.stage.network.train()
+        with self.log, stream, stop.listening():
+            last, stopped, paused_at = time.monotonic(), False, -1
+            while (self.step == 0 or self.progress < 1) and not stopped:
+                rate, figures, finite = self._step(stream)
+                now = time.monotonic()
+                all_finite, asked, self.elapsed = self._agree(finite, stop.asked, self.elapsed + now - last)
+                last, stopped = now, asked > 0
+                self._update(all_finite == 1)
+                if all_finite == 1:
+                    sums.add(figures)
+                if self.step % config.log_every == 0:
+                    means = sums.take()
+                    self.log.training(
+                        self.step, self.elapsed / 60, {"lr": rate, **means, "skipped": float(self.skipped)}
+                    )
+                self.log.advance(self.progress)
+                if self.elapsed - validated >= every and self._has_time_for(self.cost) and not stopped:
+                    self._pause()
+                    validated, last, paused_at = self.elapsed, time.monotonic(), self.step
+            spent = self.progress >= 1
+            if self.step == paused_at:  # the first validation took all the time that was left
+                self.save()
+            else:
+                self._pause()
+        return spent
+
+    def _step(self, stream: BatchStream) -> tuple[float, list[dict[str, Any]], bool]:
+        """Gradients of one optimiser step: learning rate, figures of its batches, and whether every loss was finite."""
+        config, progress = self.config, self.progress
+        rate = config.learning_rate * min(1.0, (self.step + 1) / config.warmup_steps)
+        rate *= 0.5 * (1 + math.cos(math.pi * progress)) * 0.98 + 0.02
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        finite, logged = True, []
+        for part in range(config.accumulation):
+            last = part == config.accumulation - 1
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.loss):
+                loss, figures = self.loss(next(stream), progress)
+                self.accelerator.backward(loss / config.accumulation)
+            finite = finite and bool(torch.isfinite(loss))
+            logged.append({"loss": loss, **figures})
+        return rate, logged, finite
+
+    def _update(self, finite: bool) -> None:
+        """Takes the step, or leaves it out when a loss or a gradient is not finite.
+
+        Raises:
+            FloatingPointError: ten steps in a row had to be left out.
+        """
+        if finite:
+            norm = self.accelerator.clip_grad_norm_(self.parameters, self.config.clip_norm)
+            # With float16, gradients may overflow until the scaler has found its scale: it decides then.
+            if finite := self.accelerator.scaler is not None or bool(torch.isfinite(norm)):
+                self.optimizer.step()
+                finite = not self.optimizer.step_was_skipped
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        if finite:
+            self.ema.step(self.parameters)
+            self.skipped_in_a_row = 0
+            return
+        self.skipped += 1
+        self.skipped_in_a_row += 1
+        if self.skipped_in_a_row == MOST_SKIPS:
+            raise FloatingPointError(
+                f"{self.out.name}: the loss or its gradient was not finite in {MOST_SKIPS} steps in a row, the last "
+                f"is step {self.step}. Lower learning_rate, or set mixed_precision: fp32"
+            )
+
+    # --- validation ---
+
+    def _pause(self) -> None:
+        """A checkpoint, then figures and pictures of the averaged weights, and these into the bundle."""
+        start = time.monotonic()
+        self.save()
+        if self.accelerator.is_main_process:
+            with checkpoint.kept_random_state(self.stage), self._averaged(), torch.no_grad():
+                with self.accelerator.autocast():
+                    figures = self.stage.validate()
+                    pictures = self.stage.pictures() if hasattr(self.stage, "pictures") else {}
+                self.stage.save(self.bundle)
+            self.log.validation(self.step, self.elapsed / 60, figures)
+            if pictures:
+                self.log.picture(self.step, contact_sheet(pictures))
+        self.accelerator.wait_for_everyone()
+        seconds = time.monotonic() - start
+        (seconds,) = self._agree(seconds)
+        self.cost = max(self.cost, seconds)
+        self.elapsed += seconds
+
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The averaged weights in the network, in evaluation mode."""
+        self.ema.store(self.parameters)
+        self.ema.copy_to(self.parameters)
+        self.stage.network.eval()
+        try:
+            yield
+        finally:
+            self.stage.network.train()
+            self.ema.restore(self.parameters)
+
+
+class _Means:
+    """Means of figures by name, without waiting for the device before they are asked for."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Any] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, batches: list[dict[str, Any]]) -> None:
+        for name, value in (item for figures in batches for item in figures.items()):
+            value = value.detach() if isinstance(value, Tensor) else value
+            self._sums[name] = self._sums.get(name, 0.0) + value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def take(self) -> dict[str, float]:
+        means = {name: float(value) / self._counts[name] for name, value in self._sums.items()}
+        self._sums, self._counts = {}, {}
+        return means
+
+
+def run(stage: Stage, crops: Crops, config: LoopConfig, out: Path, bundle: Path) -> bool:
     """Trains until the budget is spent, or until Ctrl-C; then saves the stage's EMA weights into the bundle.
 
-    A run that was stopped goes on from `out/checkpoint` with the same elapsed time, optimiser, EMA and step.
+    A run that was stopped goes on from `out/checkpoint.pt`: weights, optimiser, EMA, step, time, all random states and
+    the place in the stream of batches. With a budget of steps it ends, on the same machine with the same number of
+    processes and threads, at the very weights that it would have had without the stop (on a GPU: with
+    `deterministic`). Under `accelerate launch` every process trains on batches of its own, and gradients are averaged.
 
     Args:
         stage: the networks and their loss.
-        batches: endless.
+        crops: makes the training batches.
         config: see `LoopConfig`.
-        out: folder of logs and of the checkpoint.
+        out: folder of the checkpoint, train.csv, validation.csv, pictures/ and tensorboard/.
         bundle: folder of the model to write.
+
+    Returns:
+        True if the budget is spent, False if somebody stopped the run.
+
+    Raises:
+        FloatingPointError: the loss stays at values that are not finite.
+        ValueError: the checkpoint is damaged or another stage's.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    accelerator = Accelerator(
-        mixed_precision=config.mixed_precision,
-        gradient_accumulation_steps=config.accumulation,
-        cpu=not torch.cuda.is_available(),
-    )
-    set_seed(config.seed)
-    parameters = [p for p in stage.network.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=True
-    )
-    ema = EMAModel(parameters, decay=config.ema_decay, use_ema_warmup=True, power=0.75)
-    step, elapsed = 0, 0.0
-    checkpoint = out / "checkpoint.pt"
-    if checkpoint.is_file():
-        state = torch.load(checkpoint, weights_only=True)
-        stage.network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        ema.load_state_dict(state["ema"])
-        step, elapsed = state["step"], state["elapsed"]
-        torch.set_rng_state(state["rng"])
-        print(f"resumed at step {step}, {elapsed / 60:.1f} of {config.minutes:g} minutes", flush=True)
-    network = accelerator.prepare_model(stage.network)
-    optimizer = accelerator.prepare_optimizer(optimizer)
-    log, validation_log = CsvLog(out / "train.csv"), CsvLog(out / "validation.csv")
-    stop = False
-
-    def ask_to_stop(*_: object) -> None:
-        nonlocal stop
-        stop = True
-
-    signal.signal(signal.SIGINT, ask_to_stop)
-    signal.signal(signal.SIGTERM, ask_to_stop)
-
-    def save_checkpoint() -> None:
-        partial = checkpoint.with_suffix(".partial")
-        torch.save(
-            {
-                "network": stage.network.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "ema": ema.state_dict(),
-                "step": step,
-                "elapsed": elapsed,
-                "rng": torch.get_rng_state(),
-            },
-            partial,
-        )
-        partial.replace(checkpoint)
-
-    def validate() -> None:
-        ema.store(parameters)
-        ema.copy_to(parameters)
-        stage.network.eval()
-        with torch.no_grad(), accelerator.autocast():
-            figures = stage.validate()
-        if accelerator.is_main_process:
-            stage.save(bundle)
-        stage.network.train()
-        ema.restore(parameters)
-        validation_log.row({"step": step, "minutes": elapsed / 60, **figures})
-        print(f"validation {step} " + " ".join(f"{k}={v:.4g}" for k, v in figures.items()), flush=True)
-
-    budget, last, validated = config.minutes * 60, time.monotonic(), elapsed
-    network.train()
-    sums: dict[str, float] = {}
-    for batch in batches:
-        progress = min(elapsed / budget, 1.0)
-        rate = config.learning_rate * min(1.0, (step + 1) / config.warmup_steps)
-        rate *= 0.5 * (1 + math.cos(math.pi * progress)) * 0.98 + 0.02
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        with accelerator.accumulate(network), accelerator.autocast():
-            loss, figures = stage.loss(batch, progress)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss.item()} at step {step}: {figures}")
-        accelerator.backward(loss)
-        if accelerator.sync_gradients:
-            accelerator.clip_grad_norm_(parameters, config.clip_norm)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        ema.step(parameters)
-        step += 1
-        now = time.monotonic()
-        elapsed, last = elapsed + now - last, now
-        for name, value in {"loss": loss.item(), **figures}.items():
-            sums[name] = sums.get(name, 0.0) + value
-        if step % config.log_every == 0:
-            means = {name: value / config.log_every for name, value in sums.items()}
-            log.row({"step": step, "minutes": elapsed / 60, "lr": rate, **means})
-            print(f"{step} {elapsed / 60:.1f} min " + " ".join(f"{k}={v:.4g}" for k, v in means.items()), flush=True)
-            sums = {}
-        if elapsed - validated >= config.validate_minutes * 60:
-            validated = elapsed
-            validate()
-            save_checkpoint()
-            last = time.monotonic()
-        if stop or elapsed >= budget:
-            break
-    validate()
-    save_checkpoint()
+    return _Run(stage, config, out, bundle).train(crops)

@@ -5,135 +5,182 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-import yaml
+from accelerate.utils import set_seed
 from diffusers import AutoencoderKL
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from mdic_ros.training.autoencoder import AutoencoderConfig, AutoencoderStage
-from mdic_ros.training.bundling import finish_bundle
+from mdic_ros.training.bundling import finish_bundle, store_in_half
 from mdic_ros.training.captioner import CaptionCrops, CaptionerConfig, CaptionerStage, build_captioner
 from mdic_ros.training.codec import CodecConfig, CodecStage
-from mdic_ros.training.data import Pair, StereoCrops, held_out_batch, load_pairs
-from mdic_ros.training.loop import LoopConfig, run
+from mdic_ros.training.config import ConfigError, as_dataclass, read_yaml
+from mdic_ros.training.data import Pair, StereoCrops, held_out_batch
+from mdic_ros.training.loop import LoopConfig, Stage, run, start_processes
 from mdic_ros.training.prior import PriorConfig, PriorStage
-from mdic_ros.training.tokenizer import build_tokenizer, read_captions, sentences
+from mdic_ros.training.sources import TrainingData
+from mdic_ros.training.stream import Crops
+from mdic_ros.training.tokenizer import build_tokenizer, sentences, without_dev
 
-
-class ConfigError(ValueError):
-    """A training YAML with an unknown or missing option."""
+__all__ = ["STAGES", "ConfigError", "StageConfig", "TrainingData", "finish", "train", "train_stage"]
 
 
 @dataclass
 class DataConfig:
     """What to train on, under `data:`."""
 
-    folders: tuple[str, ...] = ("train",)
-    hold_out: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ("train",)  #: under stereo/ of a training folder or a pack; recordings are in `train`
+    hold_out: tuple[str, ...] = ()  #: drives to validate on
+    height: int = 256  #: images with more rows are shrunk to so many when they are read
 
 
-def read_config(path: Path, kind: type[Any], section: str) -> Any:
-    """One section of a YAML file as a dataclass; absent = all defaults.
+class StageConfig:
+    """The YAML of a stage: sections `loop`, `data`, and one named like the stage; what is left out has its default.
 
     Raises:
-        ConfigError: no YAML mapping, or an option that the dataclass does not have.
+        ConfigError: an unknown option, or a value that cannot be.
     """
-    try:
-        content = yaml.safe_load(path.read_text()) or {}
-        options = {k: tuple(v) if isinstance(v, list) else v for k, v in content.get(section, {}).items()}
-        return kind(**options)
-    except (yaml.YAMLError, AttributeError, TypeError) as error:
-        raise ConfigError(f"{path}, {section}: {error}") from error
+
+    def __init__(self, stage: str, path: Path) -> None:
+        content = read_yaml(path, ("loop", "data", stage))
+        self.path = path
+        self.loop: LoopConfig = as_dataclass(f"{path}, loop", content.get("loop"), LoopConfig)
+        self.data: DataConfig = as_dataclass(f"{path}, data", content.get("data"), DataConfig)
+        self.options = as_dataclass(f"{path}, {stage}", content.get(stage), STAGES[stage].options)
 
 
-def _pairs(config: Path, data: Path) -> tuple[list[Pair], list[Pair]]:
+def split(data: TrainingData, config: StageConfig) -> tuple[list[Pair], list[Pair]]:
     """Pairs to train on, and those of the held-out drives."""
-    options: DataConfig = read_config(config, DataConfig, "data")
-    pairs = load_pairs(data, list(options.folders), [])
-    training = [pair for pair in pairs if pair.drive not in options.hold_out]
-    held_out = [pair for pair in pairs if pair.drive in options.hold_out]
+    pairs = data.pairs(config.data.folders, config.data.height)
+    hold_out = data.hold_out or config.data.hold_out
+    training = [pair for pair in pairs if pair.drive not in hold_out]
+    held_out = [pair for pair in pairs if pair.drive in hold_out]
     if not training or not held_out:
-        raise ConfigError(f"{config}, data: hold_out must name at least one drive of the data, but not all")
+        drives = ", ".join(sorted({pair.drive for pair in pairs}))
+        raise ConfigError(
+            f"{config.path}, data.hold_out is {list(hold_out)}: it must name at least one drive of {data.path}, but "
+            f"not all of them ({drives}); --hold-out DRIVE names another one"
+        )
     return training, held_out
 
 
-def _tokenizer(data: Path, bundle: Path) -> PreTrainedTokenizerBase:
+def _tokenizer(data: TrainingData, bundle: Path) -> PreTrainedTokenizerBase:
     """The bundle's tokenizer, built from the captions of the data if it has none yet."""
-    if not (bundle / "tokenizer").is_dir():
-        build_tokenizer(sentences(read_captions(data / "captions.jsonl"))).save_pretrained(bundle / "tokenizer")
+    with start_processes().main_process_first():
+        if not (bundle / "tokenizer").is_dir():
+            build_tokenizer(sentences(without_dev(data.captions))).save_pretrained(bundle / "tokenizer")
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(bundle / "tokenizer", local_files_only=True)
     return tokenizer
 
 
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def _crops(pairs: list[Pair], loop: LoopConfig) -> StereoCrops:
+    return StereoCrops(pairs, loop.size, loop.batch)
 
 
-def _autoencoder(config: Path, data: Path, out: Path, bundle: Path, loop: LoopConfig) -> None:
-    pairs, held_out = _pairs(config, data)
-    options = read_config(config, AutoencoderConfig, "autoencoder")
-    stage = AutoencoderStage(options, held_out_batch(held_out), _device())
-    run(stage, StereoCrops(pairs, loop.size, loop.batch, loop.seed), loop, out, bundle)
+def _autoencoder(config: StageConfig, data: TrainingData, bundle: Path, device: torch.device) -> tuple[Stage, Crops]:
+    pairs, held_out = split(data, config)
+    return AutoencoderStage(config.options, held_out_batch(held_out), device), _crops(pairs, config.loop)
 
 
-def _codec(config: Path, data: Path, out: Path, bundle: Path, loop: LoopConfig) -> None:
+def _codec(config: StageConfig, data: TrainingData, bundle: Path, device: torch.device) -> tuple[Stage, Crops]:
     if not (bundle / "vae").is_dir():
         raise ConfigError(f"{bundle} has no vae: run `mdic train autoencoder` into it first")
-    pairs, held_out = _pairs(config, data)
+    pairs, held_out = split(data, config)
     tokenizer = _tokenizer(data, bundle)
     vae = AutoencoderKL.from_pretrained(bundle / "vae", local_files_only=True, torch_dtype=torch.float32)
-    options = read_config(config, CodecConfig, "codec")
-    validation = held_out_batch(held_out)
-    stage = CodecStage(options, vae, tokenizer, validation, _device(), loop.batch, loop.size, loop.seed)
-    run(stage, StereoCrops(pairs, loop.size, loop.batch, loop.seed), loop, out, bundle)
+    loop, rank = config.loop, start_processes().process_index
+    stage = CodecStage(
+        config.options, vae, tokenizer, held_out_batch(held_out), device, loop.batch, loop.size, loop.seed + rank
+    )
+    return stage, _crops(pairs, loop)
 
 
-def _captioner(config: Path, data: Path, out: Path, bundle: Path, loop: LoopConfig) -> None:
-    pairs, held_out = _pairs(config, data)
-    options = read_config(config, CaptionerConfig, "captioner")
-    torch.manual_seed(loop.seed)
-    captioner = build_captioner(_tokenizer(data, bundle), options, loop.size)
-    captioner.model.to(_device())
-    batches = CaptionCrops(pairs, captioner, options, loop.batch, loop.seed)
-    run(CaptionerStage(captioner, held_out, options), batches, loop, out, bundle)
+def _captioner(config: StageConfig, data: TrainingData, bundle: Path, device: torch.device) -> tuple[Stage, Crops]:
+    pairs, held_out = split(data, config)
+    captioner = build_captioner(_tokenizer(data, bundle), config.options, config.loop.size)
+    captioner.model.to(device)
+    crops = CaptionCrops(pairs, captioner, config.options, config.loop.batch)
+    return CaptionerStage(captioner, held_out, config.options), crops
 
 
-def _prior(config: Path, data: Path, out: Path, bundle: Path, loop: LoopConfig) -> None:
+def _prior(config: StageConfig, data: TrainingData, bundle: Path, device: torch.device) -> tuple[Stage, Crops]:
     if not (bundle / "entropy_model").is_dir():
         raise ConfigError(f"{bundle} has no entropy_model: run `mdic train codec` into it first")
-    pairs, held_out = _pairs(config, data)
-    stage = PriorStage(read_config(config, PriorConfig, "prior"), bundle, held_out_batch(held_out), _device())
-    run(stage, StereoCrops(pairs, loop.size, loop.batch, loop.seed), loop, out, bundle)
+    pairs, held_out = split(data, config)
+    return PriorStage(config.options, bundle, held_out_batch(held_out), device), _crops(pairs, config.loop)
 
 
-STAGES: dict[str, Callable[[Path, Path, Path, Path, LoopConfig], None]] = {
-    "autoencoder": _autoencoder,
-    "codec": _codec,
-    "captioner": _captioner,
-    "prior": _prior,
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of stage: its options, and what makes it."""
+
+    options: type
+    build: Callable[[StageConfig, TrainingData, Path, torch.device], tuple[Stage, Crops]]
+
+
+#: In the order in which a bundle needs them; the last one is optional.
+STAGES = {
+    "autoencoder": _Kind(AutoencoderConfig, _autoencoder),
+    "codec": _Kind(CodecConfig, _codec),
+    "captioner": _Kind(CaptionerConfig, _captioner),
+    "prior": _Kind(PriorConfig, _prior),
 }
 
 
-def train(stage: str, config: Path, data: Path, out: Path, bundle: Path, minutes: float | None = None) -> str | None:
+def train_stage(
+    stage: str, config: StageConfig, data: TrainingData, out: Path, bundle: Path, minutes: Callable[[], float | None]
+) -> bool:
     """Trains one stage and writes its components into a bundle; goes on where a stopped run was.
 
     Args:
-        stage: a key of `STAGES`; run them in that order; the last is optional.
-        config: YAML, see config/train/.
-        data: folder with captions.jsonl and stereo/<folder>/<drive>/{left,right}.
-        out: logs and checkpoint.
-        bundle: folder of the model; its name becomes the model id.
-        minutes: overrides the wall-clock budget of the YAML.
+        stage: a key of `STAGES`.
+        config: of this stage.
+        data: what to train on.
+        out: logs and checkpoint, see `loop.run`.
+        bundle: folder of the model.
+        minutes: asked when all is ready to start; a number overrides the budget of the YAML.
 
     Returns:
-        The bundle's fingerprint once all its components are there, else None.
+        True if the stage has spent its budget, False if somebody stopped it.
     """
-    loop: LoopConfig = read_config(config, LoopConfig, "loop")
-    if minutes is not None:
-        loop.minutes = minutes
-    STAGES[stage](config, data, out, bundle, loop)
-    if not all((bundle / name).is_dir() for name in ("vae", "unet", "captioner")):
-        return None
-    return finish_bundle(bundle, bundle.resolve().name)
+    processes = start_processes()
+    set_seed(config.loop.seed)
+    built, crops = STAGES[stage].build(config, data, bundle, processes.device)
+    if (budget := minutes()) is not None:
+        config.loop.minutes, config.loop.steps = budget, 0
+    return run(built, crops, config.loop, out, bundle)
+
+
+def train(
+    stage: str, config: Path, data: TrainingData, out: Path, bundle: Path, minutes: float | None = None
+) -> tuple[str | None, bool]:
+    """Trains one stage, see `train_stage`, and makes the bundle whole if it has all components then.
+
+    Returns:
+        The bundle's fingerprint, or None while components are missing; and whether the stage is done, or somebody
+        stopped it.
+
+    Raises:
+        ConfigError: the YAML is wrong, or a stage that this one needs has not run.
+        DatasetError: the data cannot be used.
+    """
+    done = train_stage(stage, StageConfig(stage, config), data, out, bundle, lambda: minutes)
+    return finish(bundle), done
+
+
+def finish(bundle: Path) -> str | None:
+    """Stores the weights in half precision, and writes the index of a bundle that has all its components.
+
+    Done after every stage, so that the next one sees the weights as they will be used, however often it is resumed.
+
+    Returns:
+        The fingerprint, or None while components are missing, and in processes that are not the main one.
+    """
+    fingerprint = None
+    if start_processes().is_main_process:
+        store_in_half(bundle)
+        if all((bundle / name).is_dir() for name in ("vae", "unet", "captioner")):
+            fingerprint = finish_bundle(bundle, bundle.resolve().name)
+    start_processes().wait_for_everyone()
+    return fingerprint

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
@@ -25,28 +24,17 @@ DEV_SOURCES = frozenset({"kitti_odom_00", "kitti_odom_01", "kitti_odom_05", "kit
 """Drives kept for reporting: their captions must not shape anything that is trained."""
 
 
-def read_captions(path: str | Path, exclude: Iterable[str] = DEV_SOURCES) -> list[dict[str, object]]:
-    """Reads a captions file: JSON lines with ``source``, ``name``, ``caption``, ``tags`` (a noun list).
-
-    Args:
-        path: The file, e.g. ``captions.jsonl`` of the training data.
-        exclude: Drives (``source``) to leave out.
-
-    Returns:
-        The rows in the order of the file.
-    """
-    left_out = frozenset(exclude)
-    rows = (json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip())
-    return [row for row in rows if row["source"] not in left_out]
+def without_dev(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of a captions file without those of `DEV_SOURCES`."""
+    return [row for row in rows if row["source"] not in DEV_SOURCES]
 
 
-def sentences(rows: Iterable[dict[str, object]]) -> Iterator[str]:
+def sentences(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
     """Every distinct caption and tag once, sorted: near-duplicate frames must not rule the merges."""
     found: set[str] = set()
     for row in rows:
-        found.add(str(row["caption"]))
-        tags = row.get("tags")
-        found.update(str(tag) for tag in (tags if isinstance(tags, list) else []))
+        found.add(row["caption"])
+        found.update(row["tags"])
     yield from sorted(found)
 
 

@@ -18,9 +18,8 @@ from mdic_ros.training.captioner import (
     CaptionerStage,
     build_captioner,
 )
-from mdic_ros.training.data import load_pairs
-from mdic_ros.training.loop import LoopConfig
-from mdic_ros.training.stages import read_config, train
+from mdic_ros.training.sources import TrainingData
+from mdic_ros.training.stages import StageConfig, train
 from mdic_ros.training.tokenizer import build_tokenizer
 
 CAPTIONS = {
@@ -59,10 +58,9 @@ def captioner():
 
 
 def test_batches_are_seeded_and_mirror_their_words(data, captioner):
-    pairs = load_pairs(data, ["train"], ["drive_b", "drive_c"])
-    first, again = (
-        CaptionCrops(pairs, captioner, CaptionerConfig(**TINY), batch=16, seed=3).sample() for _ in range(2)
-    )
+    pairs = [pair for pair in TrainingData(data).pairs(["train"], 256) if pair.drive == "drive_a"]
+    crops = CaptionCrops(pairs, captioner, CaptionerConfig(**TINY), batch=16)
+    first, again = (crops.sample(np.random.default_rng(3)) for _ in range(2))
     assert first.pixel_values.shape == (16, 3, 32, 64) and first.pixel_values.dtype == torch.float32
     torch.testing.assert_close(first.pixel_values, again.pixel_values)
     torch.testing.assert_close(first.words.sum(1), torch.ones(16))
@@ -72,9 +70,11 @@ def test_batches_are_seeded_and_mirror_their_words(data, captioner):
 
 
 def test_loss_and_figures(data, captioner):
-    pairs = load_pairs(data, ["train"], [])
+    pairs = TrainingData(data).pairs(["train"], 256)
     stage = CaptionerStage(captioner, pairs, CaptionerConfig(**TINY))
-    loss, figures = stage.loss(CaptionCrops(pairs, captioner, stage.config, batch=4, seed=0).sample(), 0.0)
+    loss, figures = stage.loss(
+        CaptionCrops(pairs, captioner, stage.config, batch=4).sample(np.random.default_rng(0)), 0.0
+    )
     loss.backward()
     assert torch.isfinite(loss) and 0 <= figures["accuracy"] <= 1
     with torch.no_grad():
@@ -85,13 +85,14 @@ def test_loss_and_figures(data, captioner):
 
 def test_trains_stops_and_goes_on(data, tmp_path):
     config, out = tmp_path / "captioner.yaml", tmp_path / "run"
-    loop = {"minutes": 0.01, "batch": 4, "size": [32, 64], "log_every": 1, "mixed_precision": "no"}
+    loop = {"minutes": 0.01, "batch": 4, "size": [32, 64], "log_every": 1, "mixed_precision": "fp32"}
     config.write_text(yaml.safe_dump({"loop": loop, "data": {"hold_out": ["drive_c"]}, "captioner": TINY}))
-    assert train("captioner", config, data, out, out / "bundle") is None  # a captioner alone is no whole bundle
-    train("captioner", config, data, out, out / "bundle", minutes=0.03)
+    # A captioner alone is no whole bundle.
+    assert train("captioner", config, TrainingData(data), out, out / "bundle") == (None, True)
+    train("captioner", config, TrainingData(data), out, out / "bundle", minutes=0.03)
     with (out / "validation.csv").open() as file:
         steps = [int(float(row["step"])) for row in csv.DictReader(file)]
-    assert len(steps) == 2 and 0 < steps[0] < steps[1]
+    assert 0 < steps[0] < steps[-1]
 
     from transformers import AutoTokenizer
 
@@ -102,5 +103,5 @@ def test_trains_stops_and_goes_on(data, tmp_path):
 
 def test_the_shipped_configuration_is_valid(pytestconfig):
     path = pytestconfig.rootpath / "config" / "train" / "captioner.yaml"
-    config, loop = read_config(path, CaptionerConfig, "captioner"), read_config(path, LoopConfig, "loop")
-    assert all(side % config.patch_size == 0 for side in loop.size)
+    config = StageConfig("captioner", path)
+    assert all(side % config.options.patch_size == 0 for side in config.loop.size)

@@ -2,18 +2,26 @@
 
 import csv
 import json
+import os
+import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
+from safetensors.torch import load_file
 
 from mdic_ros.codec import Decoder, Encoder
-from mdic_ros.training.data import StereoCrops, load_pairs, mirrored_caption
-from mdic_ros.training.stages import ConfigError, train
+from mdic_ros.training.autoencoder import AutoencoderStage
+from mdic_ros.training.budget import AllConfig, train_all
+from mdic_ros.training.config import ConfigError, as_dataclass, read_yaml
+from mdic_ros.training.data import StereoCrops, mirrored_caption
+from mdic_ros.training.pack import pack
+from mdic_ros.training.sources import TrainingData
+from mdic_ros.training.stages import STAGES, StageConfig, train
 
-SMALL_LOOP = {"batch": 2, "size": [64, 128], "log_every": 1, "warmup_steps": 1, "mixed_precision": "no"}
+SMALL_LOOP = {"batch": 2, "size": [64, 128], "log_every": 1, "warmup_steps": 1, "mixed_precision": "fp32"}
 SECTIONS = {
     "autoencoder": {
         "vae": {
@@ -58,26 +66,6 @@ SECTIONS = {
 }
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    rows = []
-    for drive in ("drive_a", "drive_b"):
-        for side in ("left", "right"):
-            (root / "stereo" / "train" / drive / side).mkdir(parents=True)
-            for n in range(5):
-                pixels = rng.integers(0, 256, (6, 12, 3), dtype=np.uint8)
-                image = Image.fromarray(pixels).resize((300, 150), Image.Resampling.BICUBIC)
-                image.save(root / "stereo" / "train" / drive / side / f"{n}.png")
-        rows += [
-            {"source": drive, "name": str(n), "caption": "a car on the left of a street", "tags": ["car", "street"]}
-            for n in range(5)
-        ]
-    (root / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return root
-
-
 def config(path, stage, **loop):
     content = {
         "loop": {**SMALL_LOOP, **loop},
@@ -89,34 +77,89 @@ def config(path, stage, **loop):
     return file
 
 
-def test_the_stages_make_a_bundle_that_codes(data, tmp_path):
-    bundle = tmp_path / "my_model"
-    for stage in ("autoencoder", "codec", "captioner", "prior"):
-        fingerprint = train(stage, config(tmp_path, stage, minutes=0.03), data, tmp_path / stage, bundle)
-        with (tmp_path / stage / "train.csv").open() as file:
+def yamls(path, **loop):
+    """A folder with the YAMLs of all stages."""
+    for stage in SECTIONS:
+        config(path, stage, **loop)
+    shares = {"autoencoder": 1, "codec": 3, "captioner": 1, "prior": 1}
+    (path / "all.yaml").write_text(yaml.safe_dump({"minutes": 0.2, "shares": shares}))
+    return path / "all.yaml"
+
+
+def test_all_stages_make_a_bundle_that_codes_from_a_pack(training_folder, tmp_path):
+    pack([training_folder], tmp_path / "pairs.zip", max_bytes=1_000_000)
+    bundle, out = tmp_path / "my_model", tmp_path / "out"
+    with TrainingData(tmp_path / "pairs.zip") as data:
+        fingerprint, done = train_all(yamls(tmp_path), data, out, bundle)
+        assert done and fingerprint
+        plan = json.loads((out / "all.json").read_text())
+        assert plan["done"] == list(STAGES) and 0 < plan["granted"]["autoencoder"] < 0.2
+        # Done is done: nothing is trained again.
+        before = (out / "prior" / "train.csv").read_text()
+        assert train_all(yamls(tmp_path), data, out, bundle) == (fingerprint, True)
+        assert (out / "prior" / "train.csv").read_text() == before
+    for stage in SECTIONS:
+        with (out / stage / "train.csv").open() as file:
             rows = list(csv.DictReader(file))
         assert rows and all(np.isfinite(float(v)) for row in rows for v in row.values())
-    assert fingerprint is not None
+    assert (out / "autoencoder" / "pictures").is_dir()
     image = np.random.default_rng(1).integers(0, 256, (64, 128, 3), dtype=np.uint8)
     encoder, decoder = Encoder.from_pretrained(bundle), Decoder.from_pretrained(bundle)
     assert encoder.model_id == "my_model" and encoder.fingerprint == fingerprint
     assert decoder.decode(encoder.encode(image), image).image.shape == image.shape
 
 
-def test_a_stopped_run_goes_on_from_its_checkpoint(data, tmp_path, capsys):
-    out, bundle = tmp_path / "out", tmp_path / "bundle"
-    train("autoencoder", config(tmp_path, "autoencoder", minutes=0.01), data, out, bundle)
-    first = torch.load(out / "checkpoint.pt", weights_only=True)
-    train("autoencoder", config(tmp_path, "autoencoder", minutes=0.03), data, out, bundle)
-    second = torch.load(out / "checkpoint.pt", weights_only=True)
-    assert f"resumed at step {first['step']}" in capsys.readouterr().out
-    assert second["step"] > first["step"] and second["elapsed"] > first["elapsed"]
+def test_a_real_stage_goes_on_exactly(training_folder, tmp_path, monkeypatch):
+    """The autoencoder draws noise, and its batches come from the data."""
+    file, data = config(tmp_path, "autoencoder", steps=4), TrainingData(training_folder)
+    assert train("autoencoder", file, data, tmp_path / "whole", tmp_path / "one") == (None, True)
+    losses, loss = 0, AutoencoderStage.loss
+
+    def stopping(stage, batch, progress):
+        nonlocal losses
+        losses += 1
+        if losses == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return loss(stage, batch, progress)
+
+    monkeypatch.setattr(AutoencoderStage, "loss", stopping)
+    assert train("autoencoder", file, data, tmp_path / "halves", tmp_path / "two") == (None, False)
+    assert losses == 2
+    assert train("autoencoder", file, data, tmp_path / "halves", tmp_path / "two") == (None, True)
+    assert losses == 4
+    name = Path("vae") / "diffusion_pytorch_model.safetensors"
+    one, two = (load_file(tmp_path / bundle / name) for bundle in ("one", "two"))
+    assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+    # Halved, as it will be used, so that the next stage sees the same however often it is resumed.
+    assert {tensor.dtype for tensor in one.values()} == {torch.float16}
 
 
-def test_crops_are_seeded_matched_and_in_range(data):
-    pairs = load_pairs(data, ["train"], ["drive_b"])
-    assert {p.drive for p in pairs} == {"drive_a"}
-    crops = StereoCrops(pairs, (64, 128), 4, seed=5)
+def test_a_plan_is_kept_over_a_stop(training_folder, tmp_path, monkeypatch):
+    """What a stage was granted holds when it goes on, and the stages that follow share what is left."""
+    runs = []
+
+    def fake_stage(stage, config, data, out, bundle, minutes):
+        runs.append((stage, minutes()))
+        return len(runs) != 2
+
+    monkeypatch.setattr("mdic_ros.training.budget.train_stage", fake_stage)
+    (tmp_path / "bundle").mkdir()
+    with TrainingData(training_folder) as data:
+        for done in (False, True):
+            assert train_all(yamls(tmp_path), data, tmp_path / "out", tmp_path / "bundle", 60.0) == (None, done)
+    assert [stage for stage, _ in runs] == ["autoencoder", "codec", "codec", "captioner", "prior"]
+    minutes = [granted for _, granted in runs]
+    usable = 60 * 0.98
+    assert minutes[0] == pytest.approx(usable / 6, rel=0.01)
+    # The stages took next to no time here, so that each leaves its own to the later ones.
+    assert minutes[1] == minutes[2] == pytest.approx(usable * 3 / 5, rel=0.02)
+    assert minutes[3] == pytest.approx(usable / 2, rel=0.03) and minutes[4] == pytest.approx(usable, rel=0.03)
+
+
+def test_crops_are_seeded_matched_and_in_range(training_folder):
+    pairs = TrainingData(training_folder).pairs(["train"], 256, match=True)
+    assert {p.drive for p in pairs} == {"drive_a", "drive_b"} and pairs[0].disparity is not None
+    crops = StereoCrops(pairs, (64, 128), 4)
     one = crops.sample(np.random.default_rng(7))
     two = crops.sample(np.random.default_rng(7))
     assert torch.equal(one.x, two.x) and torch.equal(one.y, two.y)
@@ -128,12 +171,20 @@ def test_mirroring_swaps_the_words_too():
     assert mirrored_caption("a car on the left of a tree") == "a car on the right of a tree"
 
 
-def test_a_wrong_option_is_named(data, tmp_path):
-    file = tmp_path / "bad.yaml"
-    file.write_text("loop: {minuets: 3}\n")
-    with pytest.raises(ConfigError, match="minuets"):
-        train("autoencoder", file, data, tmp_path / "out", tmp_path / "bundle")
+def test_what_is_missing_is_named(training_folder, tmp_path):
+    data = TrainingData(training_folder)
     with pytest.raises(ConfigError, match="mdic train autoencoder"):
         train("codec", config(tmp_path, "codec"), data, tmp_path / "out", tmp_path / "bundle")
-    with pytest.raises(FileNotFoundError, match="no stereo pairs"):
-        train("autoencoder", config(tmp_path, "autoencoder"), tmp_path, tmp_path / "out", tmp_path / "bundle")
+    with pytest.raises(ConfigError, match="mdic train codec"):
+        train("prior", config(tmp_path, "prior"), data, tmp_path / "out", tmp_path / "bundle")
+    elsewhere = TrainingData(training_folder, ["drive_z"])
+    with pytest.raises(ConfigError, match=r"hold_out is \['drive_z'\].*drive_a, drive_b"):
+        train("autoencoder", config(tmp_path, "autoencoder"), elsewhere, tmp_path / "out", tmp_path / "bundle")
+
+
+def test_the_shipped_configurations_are_valid(pytestconfig):
+    folder = pytestconfig.rootpath / "config" / "train"
+    for stage in STAGES:
+        assert StageConfig(stage, folder / f"{stage}.yaml").data.hold_out
+    options = as_dataclass("all", read_yaml(folder / "all.yaml", ("minutes", "shares")), AllConfig)
+    assert list(options.shares) == list(STAGES)

@@ -1,0 +1,127 @@
+"""All stages of a bundle, one after the other, within one budget of wall-clock time."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from accelerate.utils import broadcast_object_list
+
+from mdic_ros.training.config import ConfigError, as_dataclass, read_yaml
+from mdic_ros.training.loop import start_processes
+from mdic_ros.training.sources import TrainingData
+from mdic_ros.training.stages import STAGES, StageConfig, finish, train_stage
+
+#: Share of the budget, and seconds of it, that are kept for loading libraries, finishing the bundle and leaving.
+_RESERVE_SHARE, _RESERVE_S = 0.02, 10.0
+
+
+@dataclass
+class AllConfig:
+    """The options of all.yaml."""
+
+    minutes: float = 80.0  #: for everything: loading data, training, validations, finishing the bundle
+    shares: dict = field(default_factory=dict)  #: stage -> its share of the time; any unit; a stage left out is not run
+
+    def __post_init__(self) -> None:
+        if not self.minutes > 0:
+            raise ValueError(f"minutes is {self.minutes}, it must be above 0")
+        for stage, share in self.shares.items():
+            if stage not in STAGES or isinstance(share, bool) or not isinstance(share, int | float) or not share > 0:
+                raise ValueError(f"shares.{stage} is {share!r}; write a number above 0 for some of {', '.join(STAGES)}")
+        if not self.shares:
+            raise ValueError(f"shares is empty; write a number above 0 for some of {', '.join(STAGES)}")
+
+
+class _Plan:
+    """Who was granted how many minutes, what is done, and what was used, in a file: a stopped run keeps its plan.
+
+    Args:
+        path: the file.
+        shares: of the stages that are run, in their order.
+        minutes: that may be used, over all calls.
+    """
+
+    def __init__(self, path: Path, shares: dict[str, float], minutes: float) -> None:
+        self.path, self.shares, self.minutes = path, shares, minutes
+        self.granted: dict[str, float] = {}
+        self.done: list[str] = []
+        self._before, self._began = 0.0, time.monotonic()
+        if path.is_file():
+            try:
+                content = json.loads(path.read_text())
+                self.granted, self.done = dict(content["granted"]), list(content["done"])
+                self._before = float(content["used"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise ConfigError(f"{path} is damaged ({error}); choose another --out to start anew") from error
+
+    @property
+    def used(self) -> float:
+        """Minutes, those of earlier calls included."""
+        return self._before + (time.monotonic() - self._began) / 60
+
+    def grant(self, stage: str) -> float:
+        """Minutes for a stage that is ready to start: its share of what is left, or what it was granted before."""
+        if stage not in self.granted:
+            ahead = [name for name in self.shares if name not in self.done]
+            left = (self.minutes - self.used) * self.shares[stage] / sum(self.shares[name] for name in ahead)
+            # The main process's clock counts for all of them.
+            (self.granted[stage],) = broadcast_object_list([max(left, 0.01)])
+            self.save()
+        return self.granted[stage]
+
+    def save(self) -> None:
+        """Writes the file."""
+        if start_processes().is_main_process:
+            part = self.path.with_suffix(".partial")
+            part.write_text(
+                json.dumps({"granted": self.granted, "done": self.done, "used": self.used}, indent=1) + "\n"
+            )
+            part.replace(self.path)
+
+
+def train_all(
+    config: Path, data: TrainingData, out: Path, bundle: Path, minutes: float | None = None
+) -> tuple[str | None, bool]:
+    """Trains every stage of all.yaml and finishes the bundle; a stopped run goes on with the stage where it was.
+
+    Each stage gets its share of the time that is left when it is ready to start, so what loading and validations take
+    is made up for by the later stages.
+
+    Args:
+        config: all.yaml; the YAMLs of the stages lie beside it.
+        data: what to train on.
+        out: a folder per stage, see `loop.run`, and all.json with the times.
+        bundle: folder of the model; its name becomes the model id.
+        minutes: of wall-clock time instead of the YAML's, over all calls if the run is stopped and goes on.
+
+    Returns:
+        The bundle's fingerprint, or None when it is not whole; and whether everything is done, or somebody stopped it.
+
+    Raises:
+        ConfigError: a YAML is wrong; all are read first.
+        DatasetError: the data cannot be used.
+    """
+    options: AllConfig = as_dataclass(f"{config}", read_yaml(config, ("minutes", "shares")), AllConfig)
+    stages = [stage for stage in STAGES if stage in options.shares]
+    configs = {stage: StageConfig(stage, config.parent / f"{stage}.yaml") for stage in stages}
+    if "captioner" in stages and not data.captions:
+        raise ConfigError(f"{data.path} has no captions.jsonl, which the captioner learns from; write one beside it")
+    total = minutes if minutes is not None else options.minutes
+    usable = total - max(_RESERVE_SHARE * total, min(_RESERVE_S / 60, total / 4))
+    out.mkdir(parents=True, exist_ok=True)
+    plan = _Plan(out / "all.json", {stage: options.shares[stage] for stage in stages}, usable)
+    try:
+        for stage in stages:
+            if stage not in plan.done:
+                if not train_stage(stage, configs[stage], data, out / stage, bundle, partial(plan.grant, stage)):
+                    return finish(bundle), False
+                finish(bundle)
+                plan.done.append(stage)
+                plan.save()
+        return finish(bundle), True
+    finally:
+        plan.save()

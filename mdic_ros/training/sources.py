@@ -1,0 +1,350 @@
+"""Where training pairs come from: a training folder, a pack of it, or any recording that this package reads.
+
+    DATA/stereo/FOLDER/DRIVE/left/NAME.png, right/NAME.png     a training folder; FOLDER tells kinds of data apart
+    PACK.zip                                                   the same tree in one file, see `pack`
+    KITTI, Cityscapes, bags, left/ and right/                  each recording at or below the path is a drive of `train`
+
+captions.jsonl beside them has one line {"source": DRIVE, "name": NAME, "caption": "...", "tags": ["car", ...]} a pair.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import threading
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from mdic_ros.datasets import DatasetError, ImageError, StereoFrame, StereoSource, detect_layout, open_stereo
+from mdic_ros.datasets.images import IMAGE_SUFFIXES, MAX_PIXELS, RGB, read_image, read_image_bytes
+from mdic_ros.training.data import Pair, disparities
+from mdic_ros.training.stream import worker_threads
+
+#: Most bytes of pixels that the images of a pack may have; a file of a few MB could ask for any amount of memory.
+MOST_PIXEL_BYTES = 16 << 30
+#: Most bytes of a captions file.
+_MOST_CAPTION_BYTES = 64 << 20
+_PACKED = re.compile(r"stereo/([^/\\]+)/([^/\\]+)/(left|right)/([^/\\]+)\.webp")
+
+
+class Frame(NamedTuple):
+    """A stereo pair that is not loaded yet."""
+
+    folder: str
+    drive: str
+    name: str
+    load: Callable[[], tuple[RGB, RGB]]  #: left and right image; raises ImageError; safe in several threads
+
+
+class TrainingData:
+    """Frames in order of folder, drive and time, and captions; a context manager that closes what is open.
+
+    Args:
+        path: see the module.
+        hold_out: validation drives that replace those of the stages' YAMLs; none = as in the YAMLs.
+
+    Raises:
+        DatasetError: nothing usable there, or a pack that is damaged or not what it should be.
+    """
+
+    def __init__(self, path: Path, hold_out: Sequence[str] = ()) -> None:
+        self.path, self.hold_out = path, tuple(hold_out)
+        self._open: list[Any] = []
+        if not path.exists():
+            raise DatasetError(f"{path}: no such file or folder")
+        if path.is_file() and zipfile.is_zipfile(path):
+            self.frames, self.captions = self._pack()
+        else:
+            self.frames = _folder(path) if (path / "stereo").is_dir() else self._recordings()
+            self.captions = read_captions(path / "captions.jsonl")
+        if not self.frames:
+            raise DatasetError(f"{path}: no stereo pairs in it, looked for stereo/FOLDER/DRIVE/left and right")
+        self._pairs: dict[tuple[tuple[str, ...], int], list[Pair]] = {}
+
+    def pairs(self, folders: Sequence[str], height: int, *, match: bool = False) -> list[Pair]:
+        """The pairs of some folders, in memory; loaded once, however many stages ask.
+
+        Args:
+            folders: those that are not there are passed over.
+            height: images with more rows are shrunk to so many.
+            match: compute disparities, too: about a fifth of a second a pair and core.
+
+        Raises:
+            DatasetError: there is no pair in these folders, or an image is damaged.
+        """
+        key = (tuple(folders), height)
+        with ThreadPoolExecutor(worker_threads() + 1) as pool:
+            if key not in self._pairs:
+                frames = [frame for frame in self.frames if frame.folder in folders]
+                if not frames:
+                    there = ", ".join(sorted({frame.folder for frame in self.frames}))
+                    raise DatasetError(
+                        f"{self.path}: no stereo pairs in {', '.join(folders)}; its folders are {there}: "
+                        "name them under data.folders of the YAML"
+                    )
+                captions = {(row["source"], row["name"]): row for row in self.captions}
+
+                def load(frame: Frame) -> Pair:
+                    left, right = (Image.fromarray(shrink(image, height)) for image in frame.load())
+                    row = captions.get((frame.drive, frame.name), {})
+                    caption, tags = row.get("caption", ""), tuple(row.get("tags", ()))
+                    return Pair(frame.drive, frame.name, left, right, caption, tags)
+
+                self._pairs[key] = list(pool.map(load, frames))
+            pairs = self._pairs[key]
+            if match and pairs[0].disparity is None:
+                found = pool.map(lambda pair: disparities(pair.left, pair.right), pairs)
+                self._pairs[key] = pairs = [replace(p, disparity=d) for p, d in zip(pairs, found, strict=True)]
+        return pairs
+
+    def _recordings(self) -> list[Frame]:
+        frames: list[Frame] = []
+        for source in _find_recordings(self.path):
+            self._open.append(source)
+            lock = threading.Lock()  # bags are read by one thread at a time
+            drive = _drive_name(self.path, source.path)
+            if any(frame.drive == drive for frame in frames):
+                raise DatasetError(f"{self.path}: two recordings would be called {drive}; rename one")
+            names = [frame.name for frame in source]
+            if names != sorted(set(names)) or not all(re.fullmatch(r"[\w.+-]+", name) for name in names):
+                names = [f"{index:06d}" for index in range(len(source))]  # so that names sort by time
+            frames += [Frame("train", drive, name, _loader(source, i, lock)) for i, name in enumerate(names)]
+        return frames
+
+    def _pack(self) -> tuple[list[Frame], list[dict[str, Any]]]:
+        try:
+            archive = zipfile.ZipFile(self.path)
+            self._open.append(archive)
+            return _packed_frames(self.path, archive)
+        except DatasetError:
+            raise
+        except Exception as error:  # zipfile reports damage with whatever it meets
+            raise DatasetError(f"{self.path} is damaged: {error}; copy or pack it again") from error
+
+    def close(self) -> None:
+        """Closes files; pairs that are loaded stay."""
+        for item in self._open:
+            item.close()
+
+    def __enter__(self) -> TrainingData:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def shrink(image: RGB, height: int) -> RGB:
+    """Resized to `height` rows in the same proportions, or as it is if it has no more."""
+    if image.shape[0] <= height:
+        return image
+    size = (max(1, round(image.shape[1] * height / image.shape[0])), height)
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+
+
+# --- captions -----------------------------------------------------------------------------------------------
+
+
+def read_captions(path: Path) -> list[dict[str, Any]]:
+    """The rows of a captions file, in its order; none if there is no such file.
+
+    Raises:
+        DatasetError: a line is not a caption.
+    """
+    if not path.is_file():
+        return []
+    return parse_captions(path.read_bytes(), str(path))
+
+
+def parse_captions(data: bytes, where: str) -> list[dict[str, Any]]:
+    """Rows with `source`, `name` and `caption`, text, and `tags`, a list of text; what else a line says is dropped.
+
+    Raises:
+        DatasetError: a line is not a caption.
+    """
+    rows = []
+    for number, line in enumerate(data.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            row = {"source": row["source"], "name": row["name"], "caption": row["caption"], "tags": row.get("tags", [])}
+            if not all(isinstance(text, str) for text in (row["source"], row["name"], row["caption"], *row["tags"])):
+                raise TypeError("source, name, caption and each of tags must be text")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise DatasetError(
+                f"{where}, line {number}: not a line like "
+                f'{{"source": drive, "name": file stem, "caption": "...", "tags": ["car"]}} ({error})'
+            ) from error
+        rows.append(row)
+    return rows
+
+
+# --- training folders ---------------------------------------------------------------------------------------
+
+
+def _folder(path: Path) -> list[Frame]:
+    frames = []
+    for left in sorted((path / "stereo").glob("*/*/left/*")):
+        right = left.parent.parent / "right" / left.name
+        if left.suffix.lower() in IMAGE_SUFFIXES and right.is_file():
+            drive = left.parent.parent
+            frames.append(Frame(drive.parent.name, drive.name, left.stem, _file_loader(left, right)))
+    return frames
+
+
+def _file_loader(left: Path, right: Path) -> Callable[[], tuple[RGB, RGB]]:
+    return lambda: _of_one_size(read_image(left), read_image(right), str(left))
+
+
+def _of_one_size(left: RGB, right: RGB, name: str) -> tuple[RGB, RGB]:
+    if left.shape != right.shape:
+        raise ImageError(f"{name}: left and right have different sizes; rectify them to one size")
+    return left, right
+
+
+# --- recordings ---------------------------------------------------------------------------------------------
+
+
+def _find_recordings(path: Path, depth: int = 3) -> list[StereoSource]:
+    """The recordings at a path, or below it if there are several.
+
+    Raises:
+        DatasetError: none, or one that is damaged.
+    """
+    try:
+        detect_layout(path)
+    except DatasetError as error:
+        unknown: DatasetError | None = error
+    else:
+        unknown = None
+    if unknown is None:
+        try:
+            return [open_stereo(path)]
+        except DatasetError as error:  # damaged, or several in one folder
+            problem = error
+    found: list[StereoSource] = []
+    if path.is_dir() and depth:
+        for child in sorted(path.iterdir()):
+            try:
+                found += _find_recordings(child, depth - 1)
+            except _NothingFound:
+                continue
+    if found:
+        return found
+    if unknown is None:
+        raise problem
+    raise _NothingFound(str(unknown)) from unknown
+
+
+class _NothingFound(DatasetError):
+    """No recording here, as opposed to one that is damaged."""
+
+
+def _drive_name(root: Path, recording: Path) -> str:
+    """The path of a recording below the root, as one name."""
+    parts = recording.resolve().relative_to(root.resolve()).parts if recording != root else ()
+    name = "_".join(parts) or root.resolve().name
+    return re.sub(r"[^\w.+-]+", "_", name.removesuffix(".mcap").removesuffix(".db3")).lstrip(".") or "drive"
+
+
+def _loader(source: StereoSource, index: int, lock: threading.Lock) -> Callable[[], tuple[RGB, RGB]]:
+    def load() -> tuple[RGB, RGB]:
+        frame: StereoFrame = source[index]
+        if source.layout == "bag":
+            with lock:
+                frame.check()
+        else:
+            frame.check()
+        return frame.left, frame.right
+
+    return load
+
+
+# --- packs --------------------------------------------------------------------------------------------------
+
+
+def _packed_frames(path: Path, archive: zipfile.ZipFile) -> tuple[list[Frame], list[dict[str, Any]]]:
+    """Frames and captions of a pack, none of whose names, sizes and pixels is taken on trust."""
+    entries: dict[str, zipfile.ZipInfo] = {}
+    for entry in archive.infolist():
+        name = entry.orig_filename  # `filename` ends at the first NUL
+        if name not in ("pack.json", "captions.jsonl") and not _fits(name):
+            raise DatasetError(f"{path}: it holds {name!r}, so it was not made by `mdic pack`")
+        if name in entries:
+            raise DatasetError(f"{path}: it holds {name} twice; pack it again")
+        if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
+            raise DatasetError(f"{path}: {name} is compressed or encrypted; make it with `mdic pack`")
+        entries[name] = entry
+    if sum(entry.file_size for entry in entries.values()) > path.stat().st_size:
+        raise DatasetError(f"{path}: its parts are larger than the file; copy it again")
+    if "pack.json" not in entries:
+        raise DatasetError(f"{path} has no pack.json; make it with `mdic pack`")
+    head = json.loads(_small(archive, entries["pack.json"], 1 << 16))
+    if not isinstance(head, dict) or head.get("version") != 1:
+        raise DatasetError(f"{path}: made by another version of this package; pack it again")
+
+    frames, pixels = [], 0
+    for name in sorted(entries):
+        match = _PACKED.fullmatch(name)
+        if match is None or match[3] != "left":
+            continue
+        other = f"stereo/{match[1]}/{match[2]}/right/{match[4]}.webp"
+        if other not in entries:
+            raise DatasetError(f"{path}: {name} has no right image; pack it again")
+        sizes = [_image_size(path, archive, entries[n]) for n in (name, other)]
+        if sizes[0] != sizes[1]:
+            raise DatasetError(f"{path}: the two views of {name} have different sizes; pack it again")
+        pixels += 2 * sizes[0][0] * sizes[0][1]
+        if 3 * pixels > MOST_PIXEL_BYTES:
+            raise DatasetError(f"{path}: its images take more than {MOST_PIXEL_BYTES >> 30} GiB of memory")
+        frames.append(Frame(match[1], match[2], match[4], _packed_loader(path, archive, name, other)))
+    captions = b""
+    if "captions.jsonl" in entries:
+        captions = _small(archive, entries["captions.jsonl"], _MOST_CAPTION_BYTES)
+    return frames, parse_captions(captions, f"{path}, captions.jsonl")
+
+
+def _fits(name: str) -> bool:
+    match = _PACKED.fullmatch(name)
+    return match is not None and name.isprintable() and not {".", ".."} & {match[1], match[2], match[4]}
+
+
+def _small(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:
+    if entry.file_size > most:
+        raise DatasetError(f"{archive.filename}: {entry.filename} has {entry.file_size} bytes, more than it may")
+    return archive.read(entry)
+
+
+def _image_size(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[int, int]:
+    """(height, width) from the head of a packed image."""
+    try:
+        with Image.open(io.BytesIO(archive.read(entry)), formats=("WEBP",)) as image:
+            if not 0 < image.width * image.height <= MAX_PIXELS:
+                raise DatasetError(f"{path}: {entry.filename} is {image.width}x{image.height}, more than may be")
+            return image.height, image.width
+    except DatasetError:
+        raise
+    except Exception as error:
+        raise DatasetError(f"{path}: {entry.filename} is damaged ({error}); copy or pack it again") from error
+
+
+def _packed_loader(path: Path, archive: zipfile.ZipFile, left: str, right: str) -> Callable[[], tuple[RGB, RGB]]:
+    def load() -> tuple[RGB, RGB]:
+        one, other = (read_image_bytes(archive.read(name), f"{path}, {name}") for name in (left, right))
+        return _of_one_size(one, other, f"{path}, {left}")
+
+    return load
+
+
+def captions_of(frames: Iterable[Frame], captions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows that belong to some of the frames."""
+    wanted = {(frame.drive, frame.name) for frame in frames}
+    return [row for row in captions if (row["source"], row["name"]) in wanted]
