@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from os import PathLike
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from mdic_ros.codec.bitstream import split
 from mdic_ros.codec.bundle import WORKSTATION, Bundle
+from mdic_ros.codec.clock import Clock
 from mdic_ros.codec.entropy_coding import EntropyCoder
 from mdic_ros.codec.images import Image, to_image, to_tensor
 from mdic_ros.models.mdic import ABLATIONS, MDIC, MULTIPLE, pad_to_multiple
@@ -100,7 +100,7 @@ class Decoder:
         """
         if not 1 <= steps <= 1000:
             raise ValueError(f"steps must be 1 to 1000, not {steps}")
-        clock = _Clock(self.device)
+        clock = Clock(self.device)
         info, header, payload = split(data, self._identity, self.rate_points)
         height, width = info.height, info.width
         pixels = None if side is None else to_tensor(side, self.device)
@@ -141,21 +141,3 @@ class Decoder:
                 self._text.clear()
             self._text[caption] = encode_text(self._tokenizer, self._text_encoder, [caption])
         return self._text[caption]
-
-
-class _Clock:
-    """Milliseconds between laps, with the device's work done."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._laps: dict[str, float] = {}
-        self._start = self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        now = time.perf_counter()
-        self._laps[name], self._last = 1e3 * (now - self._last), now
-
-    def timings(self) -> dict[str, float]:
-        return {**self._laps, "total": 1e3 * (self._last - self._start)}

@@ -8,6 +8,7 @@ import torch
 
 from mdic_ros.codec.bitstream import pack_header
 from mdic_ros.codec.bundle import ROBOT, Bundle
+from mdic_ros.codec.clock import Clock
 from mdic_ros.codec.entropy_coding import EntropyCoder
 from mdic_ros.codec.images import Image, to_tensor
 from mdic_ros.models.autoencoder import encode_latent
@@ -38,6 +39,8 @@ class Encoder:
         self._hyper_align = self._hyper_align.to(memory_format=torch.channels_last)
         self._coder = EntropyCoder(prior, bytes.fromhex(bundle.fingerprint))
         self.rate_points: int = prior.scales
+        #: Of the last image, milliseconds: autoencoder, features, tokens, entropy, total.
+        self.timings: dict[str, float] = {}
 
     @classmethod
     def from_pretrained(cls, path: str | PathLike[str] | None = None, device: str | torch.device = "cpu") -> Encoder:
@@ -48,27 +51,19 @@ class Encoder:
         """
         return cls(Bundle(path), device)
 
-    @torch.inference_mode()
     def encode_all(self, image: Image) -> list[bytes]:
-        """Encodes an image at every rate point, for the price of one.
+        """Encodes an image at every rate point, for the price of the finest.
 
         Args:
             image: H x W x 3 uint8 RGB, from 64 x 128 to 4096 x 4096.
 
         Returns:
-            One bitstream per rate point, coarse to fine.
+            One bitstream per rate point, coarse to fine; never shorter than the one before.
 
         Raises:
             ValueError: no such image, or its size is out of range.
         """
-        pixels = to_tensor(image, self.device)
-        height, width = image.shape[:2]
-        identity = bytes.fromhex(self.fingerprint)
-        headers = [pack_header(r, identity, height, width) for r in range(self.rate_points)]
-        z = encode_latent(self._vae, pad_to_multiple(pixels, MULTIPLE))
-        _, indices, _ = self._quantizer(self._hyper_align(z))
-        payloads = self._coder.encode([tokens[0] for tokens in indices], headers[-1])
-        return [header + payload for header, payload in zip(headers, payloads, strict=True)]
+        return self._streams(image, self.rate_points)
 
     def encode(self, image: Image, *, rate_point: int | None = None, max_bytes: int | None = None) -> bytes:
         """Encodes an image.
@@ -88,10 +83,29 @@ class Encoder:
         finest = self.rate_points - 1 if rate_point is None else rate_point
         if not 0 <= finest < self.rate_points:
             raise ValueError(f"rate point {rate_point} is not in 0..{self.rate_points - 1}")
-        streams = self.encode_all(image)[: finest + 1]
+        streams = self._streams(image, finest + 1, max_bytes)
         if max_bytes is None:
             return streams[-1]
         fitting = [stream for stream in streams if len(stream) <= max_bytes]
         if not fitting:
             raise BudgetError(len(streams[0]), max_bytes)
         return fitting[-1]
+
+    @torch.inference_mode()
+    def _streams(self, image: Image, count: int, max_bytes: int | None = None) -> list[bytes]:
+        """The first `count` rate points; none behind the first that is over `max_bytes`."""
+        clock = Clock(self.device)
+        pixels = to_tensor(image, self.device)
+        identity = bytes.fromhex(self.fingerprint)
+        headers = [pack_header(r, identity, *image.shape[:2]) for r in range(self.rate_points)]
+        z = encode_latent(self._vae, pad_to_multiple(pixels, MULTIPLE))
+        clock.lap("autoencoder")
+        features = self._hyper_align(z)
+        clock.lap("features")
+        _, indices, _ = self._quantizer(features)
+        clock.lap("tokens")
+        budget = None if max_bytes is None else max_bytes - len(headers[0])
+        payloads = self._coder.encode([tokens[0] for tokens in indices[:count]], headers[-1], budget)
+        clock.lap("entropy")
+        self.timings = clock.timings()
+        return [header + payload for header, payload in zip(headers, payloads)]

@@ -58,15 +58,16 @@ class EntropyCoder:
         checks = CHECK_BITS_FIRST + CHECK_BITS_NEXT * (scales - 1)
         return math.ceil((tokens * _MAX_BITS_PER_SYMBOL + checks) / 8) + 1
 
-    def encode(self, indices: Sequence[Tensor], header: bytes) -> list[bytes]:
-        """Codes all scales in one pass of the prior.
+    def encode(self, indices: Sequence[Tensor], header: bytes, max_bytes: int | None = None) -> list[bytes]:
+        """Codes token grids, coarse to fine.
 
         Args:
             indices: token grids (h_k, w_k) int64 in 0 .. codebook_size - 1, coarse to fine; may stop at any
                 scale.
             header: the container's header; its rate point (low half of the first byte) may be any.
+            max_bytes: no scales are coded behind the first payload longer than this, which would be longer still.
         Returns:
-            one payload per rate point, coarse to fine. The finest has all scales.
+            one payload per rate point, coarse to fine, never shorter than the one before.
         Raises:
             ValueError: a token out of range, or no token grid.
         """
@@ -78,7 +79,7 @@ class EntropyCoder:
                 raise ValueError(f"scale {number} has a token outside 0..{codes - 1}")
         on_device = [tokens[None].to(self.prior.device) for tokens in indices]
         coder, check, payloads = _RangeEncoder(), self._check(header), []
-        # The frequencies come lazily, scale by scale, so that only one scale's are held.
+        # The frequencies come lazily, so that only one scale's are held, and none are made that are not needed.
         for number, groups in enumerate(self._exact.frequencies(on_device)):
             tokens = on_device[number].flatten().cpu()
             for frequencies, positions in groups:
@@ -87,6 +88,8 @@ class EntropyCoder:
             symbol, model = self._check_symbol(check, number, tokens)
             coder.encode(symbol, model)
             payloads.append(_shortest(coder))
+            if max_bytes is not None and len(payloads[-1]) > max_bytes:
+                break
         return payloads
 
     def decode(self, payload: bytes, grid: tuple[int, int], max_scales: int, header: bytes) -> list[Tensor]:

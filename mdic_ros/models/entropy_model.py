@@ -40,7 +40,9 @@ ROW_BINS, COLUMN_BINS = 16, 32
 # mode.
 EXP_STEPS, EXP_ENTRIES, EXP_ONE = 256, 4096, 2**24
 NORM_EPS = 2.0**-12
-ROWS_AT_ONCE = 2**14  # scales of large images are evaluated one after the other, to bound memory
+# Scales are evaluated together until they have so many rows: small ones for speed; large ones one after the other,
+# which keeps what lies between in the cache, bounds memory, and spares the finest where it is not asked for.
+ROWS_AT_ONCE = 2**8
 TOKENS_AT_ONCE = 1024  # and their frequencies made for so many tokens, when decoding
 
 
@@ -317,9 +319,9 @@ class _Exact:
         return (weights @ v).div_(weights.sum(-1, keepdim=True)).round_()
 
     def exponential(self, scores: Tensor, last: int) -> Tensor:
-        """exp(score - largest score) as integers of at most 2^24; no less than table entry `last`."""
-        distance = (scores.amax(-1, keepdim=True) - scores).clamp_(max=last)
-        return torch.take(self.exp, distance.long())
+        """exp(score - largest score) as integers of at most 2^24; no less than table entry `last`. Spoils `scores`."""
+        distance = torch.sub(scores.amax(-1, keepdim=True), scores, out=scores).clamp_(max=last)
+        return self.exp.index_select(0, distance.int().view(-1)).view(distance.shape)
 
     def _masked_bias(self, bias: nn.Parameter, step: _Step) -> Tensor:
         found = self._biases.get((id(bias), id(step)))
@@ -620,8 +622,7 @@ class ExactPrior:
 
     def _frequencies(self, logits: Tensor) -> Tensor:
         # 2^-12 units -> steps of the exponential table; a power of two, so exact before it is truncated.
-        scaled = logits * (EXP_STEPS / _Exact.ONE)
-        return self._ops.exponential(scaled, EXP_ENTRIES - 1)
+        return self._ops.exponential(logits.mul_(EXP_STEPS / _Exact.ONE), EXP_ENTRIES - 1)
 
     def frequencies(self, indices: Sequence[Tensor]) -> Iterator[list[tuple[Tensor, Tensor]]]:
         """All frequencies of known tokens. Args as `EntropyModel.log_probs`.

@@ -87,6 +87,26 @@ def test_budgets(encoder):
     assert error.value.smallest == sizes[0]
 
 
+def test_scales_that_are_not_asked_for_are_not_coded(encoder, monkeypatch):
+    image = scene(128, 256)
+    streams = encoder.encode_all(image)
+    coded = []
+    code = encoder._coder.encode
+    monkeypatch.setattr(encoder._coder, "encode", lambda *args: coded.append(code(*args)) or coded[-1])
+    assert encoder.encode(image, rate_point=1) == streams[1]
+    assert encoder.encode(image, max_bytes=len(streams[2])) == streams[2]
+    assert encoder.encode(image, max_bytes=len(streams[4])) == streams[4]
+    assert [len(payloads) for payloads in coded] == [2, 4, 5]
+
+
+def test_times_of_the_stages(encoder):
+    encoder.encode_all(scene(64, 128))
+    times = dict(encoder.timings)
+    assert list(times) == ["autoencoder", "features", "tokens", "entropy", "total"]
+    total = times.pop("total")
+    assert all(time > 0 for time in times.values()) and sum(times.values()) == pytest.approx(total)
+
+
 def test_a_cut_packet_is_a_coarser_picture(encoder, decoder):
     image, side = scene(128, 256), scene(128, 256, seed=1)
     streams = encoder.encode_all(image)
