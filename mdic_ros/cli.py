@@ -144,6 +144,13 @@ def _parse_size(text: str | None) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
+def _parse_steps(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and 1 <= int(part) <= 1000 for part in parts):
+        raise typer.BadParameter(f"'{text}' is not a list of steps like 1,2,4 (1 to 1000 each)", param_hint="--steps")
+    return tuple(sorted({int(part) for part in parts}))
+
+
 def _is_image(path: Path) -> bool:
     from .datasets.images import IMAGE_SUFFIXES
 
@@ -447,43 +454,66 @@ class Stage(StrEnum):
     prior = "prior"
 
 
-class View(StrEnum):
-    """Which pixels `mdic eval` compares."""
-
-    kitti = "kitti"
-    native = "native"
-
-
 @app.command("eval")
 def evaluate(
     data: Annotated[Path, typer.Argument(help="A recording, or a folder of recordings (one per drive).")],
-    model: Annotated[Path | None, typer.Option(help="Model bundle; the shipped one if not given.")] = None,
+    model: ModelOption = None,
     protocol: Annotated[
-        View,
-        typer.Option(help="kitti: centre crop 370x740 resized to 128x256, as in the paper; native: whole images."),
-    ] = View.kitti,
-    steps: Annotated[int, typer.Option(min=1, max=1000, help="Denoising steps.")] = 1,
+        str,
+        typer.Option(
+            metavar="kitti|cityscapes|native|HxW",
+            help="Which pixels are coded. kitti: centre crop 370x740 resized to 128x256, as in the paper; cityscapes: "
+            "the whole image resized to 128x256; native: as they are; HxW: the whole image resized.",
+        ),
+    ] = "kitti",
+    steps: Annotated[
+        str, typer.Option(metavar="N,N,...", help="Denoising steps to decode in; ablations take the fewest.")
+    ] = "1,4",
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Backbones of LPIPS, FID ...; without it the report says what is missing."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many frames of each recording.")] = None,
-    output: Annotated[Path | None, typer.Option(help="JSON file for all figures and what made them.")] = None,
+    both_orders: Annotated[
+        bool, typer.Option("--both-orders", help="Code the right image with the left one, too, as the paper does.")
+    ] = False,
+    ablations: Annotated[bool, typer.Option(help="Also decode with something left out or exchanged.")] = True,
+    anchors: Annotated[bool, typer.Option(help="Also code with JPEG, WebP, AVIF, HEVC ...")] = True,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="For index.html, report.json, plots, pictures; goes on after Ctrl-C."),
+    ] = None,
 ) -> None:
-    """Measure a bundle: real bitstreams at every rate point, decoded with, without and with a foreign side image.
+    """Measure a bundle: real bitstreams at every rate point, decoded from their bytes, beside conventional codecs.
+
+    Prints the tables as Markdown. With --output everything goes into a folder, too: open its index.html. The same
+    command goes on where it was stopped, and runs on several GPUs under `accelerate launch`.
 
     Examples:
 
-        mdic eval DEV --output figures.json
+        mdic eval DEV --steps 1,2,4,10 --output report
 
-        mdic eval DRIVE --protocol native --steps 4 --limit 2
+        mdic eval DRIVE --protocol native --no-anchors --no-ablations --limit 2
+
+        accelerate launch --num_processes 4 -m mdic_ros.cli eval DEV --output report
     """
-    import json
+    import shlex
 
-    from .evaluation.evaluate import markdown, run
+    counts = _parse_steps(steps)
+    try:
+        from .evaluation.report import markdown, write
+        from .evaluation.run import Options, run
+    except ModuleNotFoundError as error:
+        raise UsageError(f"evaluation needs {error.name}: pip install 'mdic_ros[eval]'") from error
 
-    with _progress("evaluating") as progress:
-        report = run(data, model, protocol.value, steps, limit, progress=progress)
-    report["command"] = " ".join(["mdic", *sys.argv[1:]])
+    options = Options(protocol, counts, limit, both_orders, ablations, anchors, weights)
+    evaluation = run(data, model, options, output, shlex.join(["mdic", *sys.argv[1:]]), _progress)
+    if evaluation is None:  # a process that only helps
+        return
     if output is not None:
-        _write_file(output, (json.dumps(report, indent=1) + "\n").encode())
-    typer.echo(markdown(report))
+        write(evaluation, output)
+        _say(f"{output / 'index.html'} has it all")
+    typer.echo(markdown(evaluation.report))
 
 
 # --- mdic pack, mdic train ----------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def test_help_names_every_command(mdic: Mdic) -> None:
         assert f" {command} " in result.out
 
 
-@pytest.mark.parametrize("command", [["bag", "write"], ["bag", "info"], ["encode"], ["decode"], ["info"]])
+@pytest.mark.parametrize("command", [["bag", "write"], ["bag", "info"], ["encode"], ["decode"], ["info"], ["eval"]])
 def test_help_of_commands_has_examples(mdic: Mdic, command: list[str]) -> None:
     result = mdic(*command, "--help")
     assert result.code == 0
@@ -90,6 +90,8 @@ def test_help_loads_no_network() -> None:
         ["encode", "a.png", "b.mdic", "--size", "128"],
         ["encode", "a.png", "b.mdic", "--max-bytes", "0"],
         ["decode", "a", "b", "--steps", "0"],
+        ["eval", "a", "--steps", "1,x"],
+        ["eval", "a", "--steps", "0"],
     ],
 )
 def test_usage_errors_are_exit_code_2(mdic: Mdic, arguments: list[str]) -> None:
@@ -224,3 +226,46 @@ def test_bundle_info(mdic: Mdic, tiny_bundle: Path) -> None:
     assert result.code == 0
     assert Bundle(tiny_bundle).fingerprint in result.out
     assert "entropy_model" in result.out
+
+
+# --- evaluation ---
+
+
+def test_eval_prints_tables_and_fills_a_folder(mdic: Mdic, pairs: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+    options = ("--protocol", "128x256", "--steps", "2,1", "--no-anchors", "--no-ablations", "--model", tiny_bundle)
+    alone = mdic("eval", pairs, *options, "--limit", 1)
+    assert alone.code == 0
+    assert "1 image of 1 drive, protocol 128x256, coded at 128x256 (height x width), steps 1, 2." in alone.out
+    assert "| steps | rate point | bytes (max) |" in alone.out
+    kept = mdic("eval", pairs, *options, "--limit", 1, "--output", tmp_path / "report")
+    assert kept.code == 0 and str(tmp_path / "report" / "index.html") in kept.err
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {
+        "index.html", "pictures", "plots", "report.json", "report.md", "rows.jsonl", "sheets"
+    }  # fmt: skip
+    table = alone.out[: alone.out.index("## To repeat it")]
+    assert kept.out.startswith(table)
+    other = mdic("eval", pairs, *options, "--protocol", "128x512", "--output", tmp_path / "report")
+    assert other.code == 1 and "--output" in other.err
+
+
+def test_eval_says_what_does_not_fit(mdic: Mdic, pairs: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+    small = mdic("eval", pairs, "--model", tiny_bundle)
+    assert small.code == 1 and "crops 370x740" in small.err
+    assert mdic("eval", tmp_path / "nothing", "--model", tiny_bundle).code == 1
+    unknown = mdic("eval", pairs, "--protocol", "widescreen", "--model", tiny_bundle)
+    assert unknown.code == 1 and "no protocol 'widescreen'" in unknown.err
+
+
+@pytest.mark.slow
+def test_eval_in_several_processes(pairs: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+    # What `accelerate launch` starts for several GPUs; on CPUs it wants MPI.
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += ["-m", "mdic_ros.cli", "eval", str(pairs), "--protocol", "128x256", "--steps", "1", "--no-anchors"]
+    command += ["--no-ablations", "--model", str(tiny_bundle), "--output", str(tmp_path / "report")]
+    root = Path(__file__).parent.parent
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("2 images of 1 drive") == 1  # one of them reports
+    for name in ("rows.jsonl", "rows-1.jsonl"):
+        assert (tmp_path / "report" / name).read_text().count("\n") == 5
+    assert (tmp_path / "report" / "index.html").exists()

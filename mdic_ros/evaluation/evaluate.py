@@ -1,165 +1,177 @@
-"""Evaluates a bundle on stereo pairs: every rate point, with, without and with a foreign side image."""
+"""Codes, decodes and measures: every image at every rate point, by every variant and anchor."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import statistics
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from mdic_ros.codec import Decoder, Encoder
-from mdic_ros.datasets import StereoFrame, open_stereo
-from mdic_ros.evaluation.metrics import Image, decibel, ms_ssim, psnr
-from mdic_ros.evaluation.protocol import Protocol, view
+from mdic_ros.evaluation.anchors import Anchor
+from mdic_ros.evaluation.metrics import Image, ImageMetric
+from mdic_ros.evaluation.protocol import view
+from mdic_ros.evaluation.results import Job, Pictures, Row, Rows, Spool
+from mdic_ros.evaluation.sources import EvalPair, read_pairs
+from mdic_ros.evaluation.variants import ABLATIONS, BY_NAME, FULL
+
+#: MS-SSIM halves an image four times, and a window of 7 must still fit.
+MIN_SIDE = 97
+
+Progress = Callable[[int, int], None]  #: called with what is done and what there is in all
 
 
-@dataclass(frozen=True)
-class Row:
-    """One image, coded once and decoded once."""
-
-    drive: str
-    frame: str
-    side: str  #: "right" = its own side image, "none", "foreign" = that of another drive
-    rate_point: int
-    bytes: int  #: the whole bitstream, header and checks included
-    bpp: float
-    psnr: float  #: dB
-    ms_ssim: float
+def name_of(pair: EvalPair) -> str:
+    """ "drive/frame"."""
+    return f"{pair.drive}/{pair.frame}"
 
 
-def find_recordings(path: Path) -> list[Path]:
-    """The recordings under a path: itself, or every sub-folder that holds left and right images.
+def load_pairs(data: Path, protocol: str, limit: int | None, both_orders: bool, spool: Spool) -> list[EvalPair]:
+    """The pairs of a data set as a protocol sees them; their pixels stay on disk.
 
     Raises:
-        FileNotFoundError: there is none.
+        ValueError: there are no pairs, two have one name, or the protocol does not fit them.
     """
-    if not path.is_dir():
-        raise FileNotFoundError(f"{path} is no folder")
-    nested = sorted(p.parent for p in path.rglob("left") if p.is_dir() and (p.parent / "right").is_dir())
-    return nested or [path]
+    pairs: dict[str, EvalPair] = {}
+    for pair in read_pairs(data, limit, both_orders):
+        if name_of(pair) in pairs:
+            raise ValueError(f"{data} has two images named {name_of(pair)}: rename one of the drives")
+        left, right = view(pair.left, protocol), view(pair.right, protocol)
+        if min(left.shape[:2]) < MIN_SIDE or left.shape != right.shape:
+            sizes = " and ".join(f"{image.shape[0]}x{image.shape[1]}" for image in (left, right))
+            raise ValueError(f"{name_of(pair)}: {sizes} pixels; MS-SSIM takes two of one size, from {MIN_SIDE} rows up")
+        stale = {age: spool.keep(view(image, protocol)) for age, image in pair.stale.items()}
+        pairs[name_of(pair)] = replace(pair, left=spool.keep(left), right=spool.keep(right), stale=stale)
+    if not pairs:
+        raise ValueError(f"{data} has no stereo pairs")
+    return list(pairs.values())
 
 
-def read_pairs(path: Path, limit: int | None = None) -> Iterator[tuple[str, StereoFrame]]:
-    """Drive name and frame of the recordings under a path, at most `limit` of each."""
-    for recording in find_recordings(path):
-        with open_stereo(recording) as source:
-            for frame in source[: limit or len(source)]:
-                yield recording.name, frame
+def plan(
+    pairs: Sequence[EvalPair],
+    rate_points: int,
+    steps: Sequence[int],
+    ablations: bool,
+    anchors: Sequence[Anchor],
+) -> dict[str, list[Job]]:
+    """What there is to do for each image, by its name.
+
+    Ablations decode in the fewest of `steps`. What an image lacks (an older side image, a second drive) is left out.
+    """
+    jobs: dict[str, list[Job]] = {}
+    for number, pair in enumerate(pairs):
+        name = name_of(pair)
+        mine = [Job(name, FULL.name, str(point), n) for n in sorted(steps) for point in range(rate_points)]
+        others = [p for p in pairs if p.drive != pair.drive and p.right.shape == pair.right.shape]
+        other = name_of(others[number % len(others)]) if others else ""
+        for variant in ABLATIONS if ablations else ():
+            if (variant.needs_other and not other) or (
+                isinstance(variant.side, int) and variant.side not in pair.stale
+            ):
+                continue
+            lender = other if variant.needs_other else ""
+            mine += [Job(name, variant.name, str(point), min(steps), lender) for point in range(rate_points)]
+        mine += [Job(name, anchor.name, str(setting)) for anchor in anchors for setting in anchor.settings]
+        jobs[name] = mine
+    return jobs
 
 
-def evaluate(
+def make(
+    pair: EvalPair,
+    jobs: Iterable[Job],
+    others: Mapping[str, EvalPair],
     encoder: Encoder,
     decoder: Decoder,
-    pairs: Sequence[tuple[str, str, Image, Image]],
-    steps: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Row]:
-    """Codes the left images at every rate point and decodes them from their bytes.
+    anchors: Mapping[str, Anchor],
+) -> Iterator[tuple[Job, int, Image]]:
+    """Does the jobs of an image: the job, its bytes, and the picture that was decoded from them.
 
     Args:
-        pairs: drive, frame, left and right image (H x W x 3 uint8 RGB) each; all in the protocol's size.
-        steps: denoising steps.
-        progress: called with images done and in all.
+        others: pairs by name, for the jobs that take something from another scene.
+        anchors: by name.
     """
-    rows = []
-    for number, (drive, frame, left, right) in enumerate(pairs):
-        others = [pair for pair in pairs if pair[0] != drive and pair[3].shape == right.shape]
-        sides: dict[str, Image | None] = {"right": right, "none": None}
-        if others:
-            sides["foreign"] = others[number % len(others)][3]
-        captions = {name: "" if side is None else decoder.caption(side) for name, side in sides.items()}
-        for rate_point, data in enumerate(encoder.encode_all(left)):
-            for name, side in sides.items():
-                image = decoder.decode(data, side, caption=captions[name], steps=steps).image
-                pixels = left.shape[0] * left.shape[1]
-                rows.append(
-                    Row(
-                        drive,
-                        frame,
-                        name,
-                        rate_point,
-                        len(data),
-                        8 * len(data) / pixels,
-                        psnr(image, left),
-                        ms_ssim(image, left),
-                    )
-                )
-        progress(number + 1, len(pairs))
-    return rows
+    streams: list[bytes] = []
+    captions: dict[str, str] = {}
+
+    def caption(source: str, image: Image) -> str:
+        if source not in captions:
+            captions[source] = decoder.caption(image)
+        return captions[source]
+
+    for job in jobs:
+        if job.method in anchors:
+            anchor = anchors[job.method]
+            setting = next(s for s in anchor.settings if str(s) == job.setting)
+            coded = anchor.code(pair.left, pair.right, setting)
+            yield job, coded.bytes, coded.image
+            continue
+        streams = streams or encoder.encode_all(pair.left)
+        variant = BY_NAME[job.method]
+        foreign = others[job.other].right if job.other else None
+        side: Image | None
+        if isinstance(variant.side, int):
+            side = pair.stale[variant.side]
+        else:
+            side = {"own": pair.right, "none": None, "foreign": foreign}[variant.side]
+        described, source = (foreign, "foreign") if variant.text == "foreign" else (side, str(variant.side))
+        text = "" if variant.text == "none" or described is None else caption(source, described)
+        data = streams[int(job.setting)]
+        decoder.ablate(*variant.without)
+        try:
+            picture = decoder.decode(data, side, caption=text, steps=job.steps)
+        finally:
+            decoder.ablate()
+        yield job, len(data), picture.image
 
 
-def summarise(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Means over the images per side image and rate point. MS-SSIM in dB is taken of the mean, as papers do."""
-    table = []
-    for side in dict.fromkeys(row.side for row in rows):
-        for rate_point in sorted({row.rate_point for row in rows}):
-            group = [row for row in rows if row.side == side and row.rate_point == rate_point]
-            similarity = statistics.fmean(row.ms_ssim for row in group)
-            table.append(
-                {
-                    "side": side,
-                    "rate_point": rate_point,
-                    "images": len(group),
-                    "bytes": statistics.fmean(row.bytes for row in group),
-                    "max_bytes": max(row.bytes for row in group),
-                    "bpp": statistics.fmean(row.bpp for row in group),
-                    "psnr": statistics.fmean(row.psnr for row in group),
-                    "ms_ssim": similarity,
-                    "ms_ssim_db": decibel(similarity),
-                }
-            )
-    return table
+def measure(
+    pairs: Sequence[EvalPair],
+    jobs: Mapping[str, Sequence[Job]],
+    *,
+    encoder: Encoder,
+    decoder: Decoder,
+    anchors: Sequence[Anchor],
+    metrics: Sequence[ImageMetric],
+    rows: Rows,
+    pictures: Pictures,
+    share: tuple[int, int] = (0, 1),
+    progress: Progress = lambda done, total: None,
+) -> None:
+    """Does all jobs that have no row yet.
+
+    Args:
+        metrics: what to measure of each picture.
+        rows: where what is done goes, and what was done before.
+        pictures: where the pictures of the whole model and of anchors go, for figures of whole sets.
+        share: (number of this process, number of processes): every so many images are this process's.
+        progress: called with jobs done and in all, of this share.
+    """
+    by_name = {name_of(pair): pair for pair in pairs}
+    by_anchor = {anchor.name: anchor for anchor in anchors}
+    figures = [metric.name for metric in metrics]
+    mine = list(pairs)[share[0] :: share[1]]
+    total, done = sum(len(jobs[name_of(pair)]) for pair in mine), 0
+    progress(done, total)
+    for pair in mine:
+        pixels = sha256(pair.left.tobytes() + pair.right.tobytes()).hexdigest()[:16]
+        todo = [job for job in jobs[name_of(pair)] if not _is_done(job, pixels, figures, rows, pictures)]
+        done += len(jobs[name_of(pair)]) - len(todo)
+        for job, count, image in make(pair, todo, by_name, encoder, decoder, by_anchor):
+            found = {metric.name: metric.call(image, pair.left) for metric in metrics}
+            if is_kept(job):
+                pictures.save(job, image)
+            height, width = pair.left.shape[:2]
+            rows.add(Row(job, pixels, count, 8 * count / (height * width), found))
+            done += 1
+            progress(done, total)
+        progress(done, total)
 
 
-def run(
-    data: Path,
-    model: Path | None,
-    protocol: Protocol,
-    steps: int,
-    limit: int | None = None,
-    device: str = "cpu",
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, Any]:
-    """Everything `mdic eval` reports: a summary, rows per image, and what is needed to repeat it."""
-    encoder, decoder = Encoder.from_pretrained(model, device), Decoder.from_pretrained(model, device)
-    pairs = [
-        (drive, frame.name, view(frame.left, protocol), view(frame.right, protocol))
-        for drive, frame in read_pairs(data, limit)
-    ]
-    rows = evaluate(encoder, decoder, pairs, steps, progress)
-    copied = [(psnr(right, left), ms_ssim(right, left)) for _, _, left, right in pairs]
-    similarity = statistics.fmean(s for _, s in copied)
-    return {
-        "model_id": encoder.model_id,
-        "fingerprint": encoder.fingerprint,
-        "protocol": protocol,
-        "steps": steps,
-        "images": len(pairs),
-        "drives": sorted({drive for drive, *_ in pairs}),
-        "versions": {name: importlib.metadata.version(name) for name in ("torch", "diffusers", "constriction")},
-        "side_copied": {"psnr": statistics.fmean(p for p, _ in copied), "ms_ssim_db": decibel(similarity)},
-        "summary": summarise(rows),
-        "rows": [asdict(row) for row in rows],
-    }
+def is_kept(job: Job) -> bool:
+    """Pictures of ablations are in no set and on no sheet."""
+    return job.method not in BY_NAME or job.method == FULL.name
 
 
-def markdown(report: dict[str, Any]) -> str:
-    """The summary as a Markdown table."""
-    lines = [
-        f"{report['model_id']} {report['fingerprint'][:8]}, protocol {report['protocol']}, "
-        f"{report['images']} images of "
-        f"{len(report['drives'])} drives, {report['steps']} step(s)",
-        "",
-        "| side image | rate point | bytes (max) | bpp | PSNR dB | MS-SSIM dB |",
-        "|---|---|---|---|---|---|",
-        f"| copied as it is | - | 0 | 0 | {report['side_copied']['psnr']:.2f} "
-        f"| {report['side_copied']['ms_ssim_db']:.2f} |",
-    ]
-    lines += [
-        f"| {r['side']} | {r['rate_point']} | {r['bytes']:.0f} ({r['max_bytes']}) | {r['bpp']:.4f} | {r['psnr']:.2f} "
-        f"| {r['ms_ssim_db']:.2f} |"
-        for r in report["summary"]
-    ]
-    return "\n".join(lines) + "\n"
+def _is_done(job: Job, pixels: str, figures: Iterable[str], rows: Rows, pictures: Pictures) -> bool:
+    row = rows.find(job, pixels, figures)
+    return row is not None and (not is_kept(job) or pictures.path(job).exists())

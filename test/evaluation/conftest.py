@@ -1,8 +1,16 @@
-"""Pictures with the statistics of photographs, made on the spot."""
+"""Pictures with the statistics of photographs, made on the spot, and a whole evaluation of some."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
+
+from mdic_ros.evaluation import run
+from mdic_ros.evaluation.anchors import ANCHORS
+from mdic_ros.evaluation.run import Evaluation, Options
 
 
 def dead_leaves(seed: int, height: int = 128, width: int = 256) -> np.ndarray:
@@ -26,3 +34,34 @@ def dead_leaves(seed: int, height: int = 128, width: int = 256) -> np.ndarray:
 def photographs() -> list[np.ndarray]:
     """Six pictures, 128 x 256 x 3 uint8."""
     return [dead_leaves(seed) for seed in range(6)]
+
+
+@pytest.fixture(scope="session")
+def street(tmp_path_factory: pytest.TempPathFactory, photographs: list[np.ndarray]) -> Path:
+    """Two drives of two pairs each, 128x256: the right image is the left one, 8 pixels further."""
+    folder = tmp_path_factory.mktemp("street")
+    for number, picture in enumerate(photographs[:4]):
+        for side, image in (("left", picture), ("right", np.roll(picture, 8, axis=1))):
+            path = folder / "ab"[number // 2] / side / f"{number % 2}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+    return folder
+
+
+@contextmanager
+def silent(_: str) -> Iterator[Callable[[int, int], None]]:
+    """Shows no progress."""
+    yield lambda done, total: None
+
+
+@pytest.fixture(scope="session")
+def evaluated(
+    tmp_path_factory: pytest.TempPathFactory, street: Path, tiny_bundle: Path
+) -> tuple[Evaluation, Path, Options]:
+    """An evaluation with everything but the slow anchors, the folder that it filled, and its options."""
+    folder, options = tmp_path_factory.mktemp("evaluated"), Options("native", (1, 2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "ANCHORS", [a for a in ANCHORS if a.name in ("side image copied", "JPEG", "x265 intra")])
+        evaluation = run.run(street, tiny_bundle, options, folder, "mdic eval ...", silent)
+    assert evaluation is not None
+    return evaluation, folder, options

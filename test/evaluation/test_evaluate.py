@@ -1,72 +1,122 @@
-"""mdic eval: protocol, metrics, and a whole run on real files and real bytes."""
+"""What is made of each image: whole streams, decoded from their bytes, by every variant."""
 
-import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mdic_ros.codec import Decoder, Encoder
-from mdic_ros.evaluation.evaluate import evaluate, markdown, run, summarise
-from mdic_ros.evaluation.metrics import decibel, ms_ssim, psnr
-from mdic_ros.evaluation.protocol import view
+from mdic_ros.evaluation.evaluate import load_pairs, make, measure, name_of, plan
+from mdic_ros.evaluation.metrics import IMAGE_METRICS, psnr
+from mdic_ros.evaluation.results import Job, Pictures, Rows, Spool
+from mdic_ros.evaluation.sources import EvalPair
+from mdic_ros.evaluation.variants import ABLATIONS
 
 
-def noise(height: int, width: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+@pytest.fixture(scope="module")
+def pairs(street: Path, tmp_path_factory: pytest.TempPathFactory) -> list[EvalPair]:
+    return load_pairs(street, "native", None, False, Spool(tmp_path_factory.mktemp("spool")))
 
 
-def test_psnr_of_a_known_error():
-    image = np.full((16, 16, 3), 100, np.uint8)
-    assert psnr(image, image) == math.inf
-    assert psnr(image, image + 5) == pytest.approx(10 * math.log10(255**2 / 25))
+@pytest.fixture(scope="module")
+def codec(tiny_bundle: Path) -> tuple[Encoder, Decoder]:
+    return Encoder.from_pretrained(tiny_bundle), Decoder.from_pretrained(tiny_bundle)
 
 
-def test_ms_ssim_orders_damage():
-    image = np.asarray(Image.fromarray(noise(16, 32, 0)).resize((256, 128)))
-    slightly = np.clip(image.astype(int) + noise(128, 256, 1) // 32, 0, 255).astype(np.uint8)
-    heavily = np.clip(image.astype(int) + noise(128, 256, 1) // 2, 0, 255).astype(np.uint8)
-    assert ms_ssim(image, image) == pytest.approx(1, abs=1e-5)
-    assert 1 > ms_ssim(slightly, image) > ms_ssim(heavily, image)
-    assert decibel(0.9) == pytest.approx(10) and decibel(1.0) == math.inf
+def test_the_plan_has_every_variant_that_the_data_allows(pairs: list[EvalPair]) -> None:
+    jobs = plan(pairs, 5, (2, 1), True, ())
+    assert list(jobs) == ["a/0", "a/1", "b/0", "b/1"]
+    names = [variant.name for variant in ABLATIONS]
+    later = {"side image 5 frames old", "side image 10 frames old"}
+    assert {job.method for job in jobs["a/1"]} == {"full", *names} - later
+    assert {job.method for job in jobs["a/0"]} == {"full", *names} - later - {"side image 1 frame old"}
+    assert {(job.steps, job.setting) for job in jobs["a/0"] if job.method == "full"} == {
+        (steps, str(point)) for steps in (1, 2) for point in range(5)
+    }
+    for job in jobs["a/0"]:
+        if job.method != "full":
+            assert job.steps == 1
+            assert job.other.startswith("b/") == ("foreign" in job.method)
 
 
-def test_kitti_protocol_is_a_centre_crop():
-    image = np.zeros((375, 1242, 3), np.uint8)
-    image[2:372, 251:991] = 200
-    seen = view(image, "kitti")
-    assert seen.shape == (128, 256, 3) and (seen == 200).all()
-    assert view(image, "native") is image
-    with pytest.raises(ValueError, match="370x740"):
-        view(image[:300], "kitti")
+def test_one_drive_has_no_other_scene(pairs: list[EvalPair]) -> None:
+    jobs = plan(pairs[:2], 5, (1,), True, ())
+    assert not any("foreign" in job.method for mine in jobs.values() for job in mine)
+    assert plan(pairs[:2], 5, (1,), False, ())["a/0"] == [Job("a/0", "full", str(point), 1) for point in range(5)]
 
 
-def test_rows_hold_what_was_coded(tiny_bundle):
-    encoder, decoder = Encoder.from_pretrained(tiny_bundle), Decoder.from_pretrained(tiny_bundle)
-    pairs = [(drive, "0", noise(128, 256, n), noise(128, 256, n + 9)) for n, drive in enumerate("ab")]
-    rows = evaluate(encoder, decoder, pairs, steps=1)
-    assert len(rows) == 2 * 5 * 3
-    streams = encoder.encode_all(pairs[1][2])
-    for row in rows[15:]:
-        assert row.drive == "b" and row.bytes == len(streams[row.rate_point])
+def test_variants_do_what_they_say(pairs: list[EvalPair], codec: tuple[Encoder, Decoder]) -> None:
+    encoder, decoder = codec
+    pair, by_name = pairs[1], {name_of(pair): pair for pair in pairs}
+    stream = encoder.encode_all(pair.left)[2]
+    jobs = [job for job in plan(pairs, 5, (1,), True, ())["a/1"] if job.setting == "2"]
+    made = {job.method: image for job, size, image in make(pair, jobs, by_name, encoder, decoder, {})}
+    other = by_name[next(job.other for job in jobs if job.other)].right
+    own, foreign, old = pair.right, other, pairs[0].right
+
+    def decoded(side: np.ndarray | None, caption: str, *without: str) -> np.ndarray:
+        decoder.ablate(*without)
+        try:
+            return decoder.decode(stream, side, caption=caption).image
+        finally:
+            decoder.ablate()
+
+    text, foreign_text = decoder.caption(own), decoder.caption(foreign)
+    expected = {
+        "full": decoded(own, text),
+        "no side image": decoded(None, ""),
+        "foreign side image": decoded(foreign, foreign_text),
+        "no text": decoded(own, ""),
+        "foreign text": decoded(own, foreign_text),
+        "without G1": decoded(own, text, "g1"),
+        "without G2": decoded(own, text, "g2"),
+        "open mask": decoded(own, text, "mask"),
+        "open mask, foreign side image": decoded(foreign, foreign_text, "mask"),
+        "side image 1 frame old": decoded(old, decoder.caption(old)),
+    }
+    assert made.keys() == expected.keys()
+    for name, image in expected.items():
+        assert (made[name] == image).all(), name
+    assert (made["full"] != made["without G2"]).any()  # the ablation is lifted again, and was there
+
+
+def test_rows_are_whole_streams_and_shares_are_disjoint(
+    pairs: list[EvalPair], codec: tuple[Encoder, Decoder], tmp_path: Path
+) -> None:
+    encoder, decoder = codec
+    jobs = plan(pairs, encoder.rate_points, (1,), False, ())
+    for process in (0, 1):
+        rows, seen = Rows(tmp_path, "abc", "native", process), []
+        measure(
+            pairs,
+            jobs,
+            encoder=encoder,
+            decoder=decoder,
+            anchors=(),
+            metrics=IMAGE_METRICS,
+            rows=rows,
+            pictures=Pictures(tmp_path / "pictures"),
+            share=(process, 2),
+            progress=lambda done, total, seen=seen: seen.append((done, total)),
+        )
+        assert seen[-1] == (10, 10) and len(set(seen)) == 11
+    assert (tmp_path / "rows-1.jsonl").read_text().count("\n") == 10
+    rows.read_all()
+    found = rows.select(job for mine in jobs.values() for job in mine)
+    streams = encoder.encode_all(pairs[2].left)
+    for row in found[10:15]:
+        point = int(row.job.setting)
+        assert row.job.image == "b/0" and row.bytes == len(streams[point])
         assert row.bpp == 8 * row.bytes / (128 * 256)
-    own = next(r for r in rows[15:] if r.side == "right" and r.rate_point == 2)
-    assert own.psnr == psnr(decoder.decode(streams[2], pairs[1][3]).image, pairs[1][2])
-    table = summarise(rows)
-    assert {r["side"] for r in table} == {"right", "none", "foreign"} and all(r["images"] == 2 for r in table)
+        picture = decoder.decode(streams[point], pairs[2].right).image
+        assert row.figures["PSNR"] == psnr(picture, pairs[2].left)
+        assert (Pictures(tmp_path / "pictures").load(row.job) == picture).all()
 
 
-def test_a_run_on_folders_reports_what_it_takes_to_repeat_it(tiny_bundle, tmp_path):
-    for drive in ("one", "two"):
-        for number, side in enumerate(("left", "right")):
-            (tmp_path / drive / side).mkdir(parents=True)
-            Image.fromarray(noise(370, 740, number)).save(tmp_path / drive / side / "0.png")
-    report = run(tmp_path, tiny_bundle, "kitti", steps=1)
-    assert report["images"] == 2 and report["drives"] == ["one", "two"]
-    assert len(report["fingerprint"]) == 64 and len(report["rows"]) == 30
-    assert "| right | 4 |" in markdown(report)
-
-
-def test_no_recording_is_said(tiny_bundle, tmp_path):
-    with pytest.raises((FileNotFoundError, ValueError)):
-        run(tmp_path / "nothing", tiny_bundle, "kitti", steps=1)
+def test_pictures_that_are_too_small_are_refused(tmp_path: Path) -> None:
+    for side in ("left", "right"):
+        (tmp_path / side).mkdir()
+        Image.fromarray(np.zeros((80, 160, 3), np.uint8)).save(tmp_path / side / "0.png")
+    with pytest.raises(ValueError, match="80x160 pixels; MS-SSIM takes"):
+        load_pairs(tmp_path, "native", None, False, Spool(tmp_path))

@@ -1,0 +1,204 @@
+"""Rows of an evaluation, one for each picture: kept in a file as they come, so that an interrupted run goes on."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from mdic_ros.datasets.images import read_image
+from mdic_ros.evaluation.metrics import Image, decibel
+
+
+class ResumeError(ValueError):
+    """The output folder holds figures of something else."""
+
+
+class Job(NamedTuple):
+    """One picture to make and to measure."""
+
+    image: str  #: "drive/frame"
+    method: str  #: a variant of the codec ("full", "no side image" ...) or the name of an anchor
+    setting: str  #: rate point, or the anchor's setting
+    steps: int = 0  #: denoising steps; 0 for anchors
+    other: str = ""  #: "drive/frame" of the other scene, where the method takes something from one
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a job gave."""
+
+    job: Job
+    pixels: str  #: digest of the views that were compared
+    bytes: int  #: the whole bitstream, header and checks included; of anchors what their `bytes_counted` says
+    bpp: float
+    figures: dict[str, float]  #: metric -> value
+
+
+class Rows:
+    """Rows in memory and, with a folder, in `rows.jsonl` there; each process of several writes a file of its own.
+
+    Args:
+        folder: where the files are, or None to keep nothing.
+        fingerprint: of the bundle.
+        protocol: name of the protocol.
+        process: number of this process; 0 writes `rows.jsonl`, others `rows-1.jsonl` ...
+
+    Raises:
+        ResumeError: the folder's rows are of another bundle or protocol, or damaged.
+    """
+
+    def __init__(self, folder: Path | None, fingerprint: str, protocol: str, process: int = 0) -> None:
+        self._folder = folder
+        self._head = {"fingerprint": fingerprint, "protocol": protocol}
+        self._rows: dict[Job, Row] = {}
+        self._file: Path | None = None
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = folder / ("rows.jsonl" if process == 0 else f"rows-{process}.jsonl")
+            _cut_unfinished_line(self._file)
+            self.read_all()
+
+    def read_all(self) -> None:
+        """Reads the files of all processes."""
+        if self._folder is not None:
+            for file in sorted(self._folder.glob("rows*.jsonl")):
+                self._read(file)
+
+    def _read(self, file: Path) -> None:
+        lines = file.read_text(encoding="utf-8").split("\n")
+        for number, line in enumerate(lines[:-1], 1):  # what follows the last line's end was not written to its end
+            try:
+                entry = json.loads(line)
+                head = {name: entry.pop(name) for name in self._head}
+                entry["job"] = Job(*entry["job"])
+                row = Row(**entry)
+            except (ValueError, KeyError, TypeError) as error:
+                raise ResumeError(f"{file}, line {number} is damaged ({error}): delete the line or the file") from error
+            if head != self._head:
+                raise ResumeError(
+                    f"{self._folder} holds figures of bundle {head['fingerprint'][:8]} in protocol {head['protocol']}, "
+                    f"not of {self._head['fingerprint'][:8]} in {self._head['protocol']}: take another --output, "
+                    f"or delete the old one"
+                )
+            self._rows[row.job] = row
+
+    def add(self, row: Row) -> None:
+        """Keeps a row, on disk at once."""
+        self._rows[row.job] = row
+        if self._file is not None:
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({**self._head, **asdict(row), "job": list(row.job)}) + "\n")
+
+    def find(self, job: Job, pixels: str, figures: Iterable[str]) -> Row | None:
+        """The row of a job, if there is one with all of these figures.
+
+        Raises:
+            ResumeError: there is one, but of other pixels.
+        """
+        row = self._rows.get(job)
+        if row is None:
+            return None
+        if row.pixels != pixels:
+            raise ResumeError(
+                f"{self._folder} holds figures of another image named {job.image}: take another --output, "
+                f"or delete the old one"
+            )
+        return row if set(figures) <= set(row.figures) else None
+
+    def select(self, jobs: Iterable[Job]) -> list[Row]:
+        """The rows of these jobs, in their order; all must be there."""
+        return [self._rows[job] for job in jobs]
+
+
+def _cut_unfinished_line(file: Path) -> None:
+    """What an interrupted write left behind, so that the next row begins a line."""
+    if file.exists():
+        data = file.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            with file.open("r+b") as opened:
+                opened.truncate(whole)
+
+
+class Pictures:
+    """Decoded pictures as PNG files, for what needs whole sets of them: realism of a set, contact sheets.
+
+    Args:
+        folder: files are `<method>/<setting>/<drive>/<frame>.png` in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, job: Job) -> Path:
+        """Where the picture of a job is."""
+        setting = job.setting if not job.steps else f"{job.setting}_{job.steps}_steps"
+        place = self._folder / slug(job.method) / slug(setting)
+        return place.joinpath(*map(slug, job.image.split("/"))).with_suffix(".png")
+
+    def save(self, job: Job, image: Image) -> None:
+        """Keeps the picture of a job, H x W x 3 uint8 RGB."""
+        path = self.path(job)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        PillowImage.fromarray(image).save(path, compress_level=3)
+
+    def load(self, job: Job) -> Image:
+        """The picture of a job, H x W x 3 uint8 RGB."""
+        return read_image(self.path(job))
+
+
+def slug(name: str) -> str:
+    """A name that any file system takes: letters, digits, '-', '_'."""
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
+
+
+def group(rows: Iterable[Row]) -> dict[tuple[str, str, int], list[Row]]:
+    """Rows by (method, setting, steps), in their order."""
+    groups: dict[tuple[str, str, int], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.job.method, row.job.setting, row.job.steps), []).append(row)
+    return groups
+
+
+def summarise(rows: Sequence[Row]) -> dict[str, Any]:
+    """Means over rows of bytes (and their maximum), bpp and figures; "MS-SSIM dB" is that of the mean, as papers do."""
+    figures = {name: statistics.fmean(row.figures[name] for row in rows) for name in rows[0].figures}
+    if "MS-SSIM" in figures:
+        figures["MS-SSIM dB"] = decibel(figures["MS-SSIM"])
+    return {
+        "method": rows[0].job.method,
+        "setting": rows[0].job.setting,
+        "steps": rows[0].job.steps,
+        "images": len(rows),
+        "bytes": statistics.fmean(row.bytes for row in rows),
+        "max_bytes": max(row.bytes for row in rows),
+        "bpp": statistics.fmean(row.bpp for row in rows),
+        "figures": figures,
+    }
+
+
+class Spool:
+    """Holds any number of images on disk instead of in memory.
+
+    Args:
+        folder: of the files; the caller deletes it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._count = 0
+
+    def keep(self, image: Image) -> Image:
+        """The same image, read from disk when it is looked at."""
+        path = self._folder / f"{self._count}.npy"
+        self._count += 1
+        np.save(path, image)
+        kept: Image = np.load(path, mmap_mode="r")
+        return kept

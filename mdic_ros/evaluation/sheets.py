@@ -1,0 +1,90 @@
+"""Contact sheets: some images as this codec gives them, beside conventional codecs at about the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mdic_ros.evaluation.anchors import Anchor, closest
+from mdic_ros.evaluation.contact_sheet import Tile, contact_sheet, spread
+from mdic_ros.evaluation.evaluate import Progress, name_of
+from mdic_ros.evaluation.metrics import Image, psnr
+from mdic_ros.evaluation.results import Job, Pictures, Rows
+from mdic_ros.evaluation.sources import EvalPair
+from mdic_ros.evaluation.tables import plural
+from mdic_ros.evaluation.variants import FULL
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One image: the pair, and for some rate points what became of it, here and elsewhere."""
+
+    image: str  #: "drive/frame"
+    pair: list[Tile]  #: original, side image
+    rows: list[list[Tile]]  #: for each rate point: this codec's pictures, the anchors'; None where one cannot go
+
+    def drawn(self) -> Image:
+        """The sheet as one picture, H x W x 3 uint8; the pair heads every row."""
+        original = self.pair[0].image
+        assert original is not None
+        height, width = original.shape[:2]
+        rows = [[*self.pair, *row] for row in self.rows]
+        return contact_sheet([rows], (height, width), [f"{self.image}, {width}x{height}"])
+
+
+def choose(pairs: Sequence[EvalPair], wanted: int) -> list[EvalPair]:
+    """Up to `wanted` pairs, spread evenly over the drives and within each."""
+    drives: dict[str, list[EvalPair]] = {}
+    for pair in pairs:
+        drives.setdefault(pair.drive, []).append(pair)
+    chosen = [list(drives.values())[n] for n in spread(len(drives), wanted)]
+    share, more = divmod(wanted, len(chosen))
+    return [drive[i] for n, drive in enumerate(chosen) for i in spread(len(drive), share + (n < more))]
+
+
+def make_sheets(
+    pairs: Sequence[EvalPair],
+    rate_points: int,
+    steps: Sequence[int],
+    rows: Rows,
+    pictures: Pictures,
+    anchors: Sequence[Anchor],
+    wanted: int = 4,
+    progress: Progress = lambda done, total: None,
+) -> list[Sheet]:
+    """Sheets of up to `wanted` images, with three rate points and the fewest and the most of `steps` each.
+
+    Args:
+        pairs: those that were measured.
+        rows: with the bytes of this codec's pictures.
+        pictures: with this codec's pictures.
+        anchors: shown at the setting that comes closest in bytes.
+        progress: called with rows done and in all.
+    """
+    sheets = []
+    chosen, points = choose(pairs, wanted), spread(rate_points, 3)
+    for number, pair in enumerate(chosen):
+        lines: list[list[Tile]] = []
+        fewest: dict[str, int] = {}
+        for index, point in enumerate(reversed(points)):
+            line = []
+            for count in sorted({min(steps), max(steps)}):
+                job = Job(name_of(pair), FULL.name, str(point), count)
+                (row,) = rows.select([job])
+                line.append(_tile(f"ours, {plural(count, 'step')}", pictures.load(job), row.bytes, pair.left))
+            for anchor in anchors:
+                coded = closest(anchor, pair.left, pair.right, row.bytes)
+                if coded.bytes == fewest.get(anchor.name):
+                    line.append(Tile(None, f"{anchor.name}: not so few"))
+                elif coded.bytes > 0:  # what sends nothing copies the side image, which is there already
+                    line.append(_tile(anchor.name, coded.image, coded.bytes, pair.left))
+                    fewest[anchor.name] = coded.bytes
+            lines.insert(0, line)
+            progress(number * len(points) + index + 1, len(chosen) * len(points))
+        side = Tile(pair.right, f"side image: 0 bytes, {psnr(pair.right, pair.left):.1f} dB")
+        sheets.append(Sheet(name_of(pair), [Tile(pair.left, "original"), side], lines))
+    return sheets
+
+
+def _tile(name: str, image: Image, count: int, original: Image) -> Tile:
+    return Tile(image, f"{name}: {count} bytes, {psnr(image, original):.1f} dB")

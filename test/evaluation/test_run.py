@@ -1,0 +1,135 @@
+"""Whole evaluations: what a report holds, and that an interrupted run goes on."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mdic_ros.codec import Bundle
+from mdic_ros.evaluation.results import ResumeError
+from mdic_ros.evaluation.run import Evaluation, Options, run
+
+Evaluated = tuple[Evaluation, Path, Options]
+
+
+@contextmanager
+def silent(_: str) -> Iterator[Callable[[int, int], None]]:
+    yield lambda done, total: None
+
+
+def test_the_report_says_what_it_takes_to_repeat_it(evaluated: Evaluated, tiny_bundle: Path, street: Path) -> None:
+    report = evaluated[0].report
+    assert report["bundle"]["fingerprint"] == Bundle(tiny_bundle).fingerprint
+    assert (report["data"], report["protocol"], report["sizes"]) == (str(street), "native", ["128x256"])
+    assert (report["images"], report["drives"], report["steps"]) == (4, {"a": 2, "b": 2}, [1, 2])
+    assert report["made"]["command"] == "mdic eval ..." and report["made"]["machine"]["processes"] == 1
+    assert {"mdic_ros", "python", "torch", "constriction"} <= report["made"]["versions"].keys()
+    assert "LPIPS (VGG16)" in {entry["name"] for entry in report["not_computed"]}
+    lines = evaluated[1].joinpath("rows.jsonl").read_text().splitlines()
+    assert len(report["rows"]) == len(lines) == 4 * (2 * 5 + 8 * 5 + 1 + 6 + 6) + 2 * 5
+
+
+def test_results_have_every_figure(evaluated: Evaluated) -> None:
+    report = evaluated[0].report
+    assert [(r["steps"], r["setting"]) for r in report["results"]] == [(n, str(p)) for n in (1, 2) for p in range(5)]
+    names = {metric["name"] for metric in report["metrics"]}
+    assert {"PSNR", "MS-SSIM dB", "SWD x 1000"} <= names
+    for result in report["results"] + [r for anchor in report["anchors"] for r in anchor["results"]]:
+        assert result["figures"].keys() == names and result["images"] == 4
+    mine = [r for r in report["rows"] if (r["method"], r["setting"], r["steps"]) == ("full", "3", 1)]
+    third = report["results"][3]
+    assert third["bytes"] == sum(r["bytes"] for r in mine) / 4 and third["max_bytes"] == max(r["bytes"] for r in mine)
+    assert third["figures"]["PSNR"] == pytest.approx(sum(r["figures"]["PSNR"] for r in mine) / 4)
+
+
+def test_ablations_are_compared_on_the_same_images(evaluated: Evaluated) -> None:
+    report = evaluated[0].report
+    found = {ablation["name"]: ablation for ablation in report["ablations"]}
+    rows = {(r["image"], r["method"], r["setting"], r["steps"]): r["figures"]["PSNR"] for r in report["rows"]}
+    stale = found["side image 1 frame old"]["results"][2]
+    both = [rows["a/1", name, "2", 1] + rows["b/1", name, "2", 1] for name in ("side image 1 frame old", "full")]
+    assert stale["images"] == 2 and stale["difference"]["PSNR"] == pytest.approx((both[0] - both[1]) / 2)
+    opened = found["open mask, foreign side image"]
+    assert opened["against"] == "foreign side image"
+    gap = opened["results"][1]["figures"]["PSNR"] - found["foreign side image"]["results"][1]["figures"]["PSNR"]
+    assert opened["results"][1]["difference"]["PSNR"] == pytest.approx(gap)
+    missing = [entry["name"] for entry in report["not_available"]]
+    assert missing == ["side image 5 frames old", "side image 10 frames old"]
+
+
+def test_deltas_against_anchors_that_send_something(evaluated: Evaluated) -> None:
+    deltas = evaluated[0].report["bd"]
+    assert {(d["anchor"], d["metric"]) for d in deltas} == {
+        (anchor, metric) for anchor in ("JPEG", "x265 intra") for metric in ("PSNR", "MS-SSIM dB")
+    }
+    assert all(d["steps"] == 1 and d["rate_overlap"] for d in deltas)
+
+
+def test_sheets_show_images_of_all_drives_at_nearest_bytes(evaluated: Evaluated) -> None:
+    sheets = evaluated[0].sheets
+    assert {sheet.image for sheet in sheets} == {"a/0", "a/1", "b/0", "b/1"}
+    for sheet in sheets:
+        assert [tile.label.split(":")[0] for tile in sheet.pair] == ["original", "side image"]
+        last = [tile.label for tile in sheet.rows[-1]]
+        assert [label.split(":")[0] for label in last] == ["ours, 1 step", "ours, 2 steps", "JPEG", "x265 intra"]
+        assert all(re.search(r": \d+ bytes, \d+\.\d dB$", label) for label in last)
+        assert sheet.drawn().shape[1] > 6 * 256
+
+
+def test_an_interrupted_run_goes_on(street: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    options = Options("native", (1,), ablations=False, anchors=False)
+
+    def stage_of(stop: int) -> Callable:
+        @contextmanager
+        def stage(title: str) -> Iterator[Callable[[int, int], None]]:
+            def progress(done: int, total: int) -> None:
+                seen.append((title, done, total))
+                if done == stop:
+                    raise KeyboardInterrupt
+
+            yield progress
+
+        return stage
+
+    seen: list[tuple[str, int, int]] = []
+    with pytest.raises(KeyboardInterrupt):
+        run(street, tiny_bundle, options, tmp_path / "out", "", stage_of(7))
+    file = tmp_path / "out" / "rows.jsonl"
+    first = file.read_text()
+    assert first.count("\n") == 7
+    shutil.rmtree(tmp_path / "out" / "pictures" / "full" / "1_1_steps" / "a")  # a lost picture is made again
+    seen.clear()
+    evaluation = run(street, tiny_bundle, options, tmp_path / "out", "", stage_of(-1))
+    assert seen[0] == ("coding and measuring", 0, 20)
+    assert evaluation is not None and len(evaluation.report["rows"]) == 20
+    again = file.read_text()
+    assert again.startswith(first)
+    assert len({json.dumps(json.loads(line)["job"]) for line in again.splitlines()}) == 20
+    assert again.count("\n") == 20 + 2
+    fresh = run(street, tiny_bundle, options, None, "", silent)
+    assert fresh is not None and fresh.report["rows"] == evaluation.report["rows"]
+    assert fresh.report["results"] == evaluation.report["results"]
+
+
+def test_another_bundle_protocol_or_data_is_refused(
+    evaluated: Evaluated, street: Path, other_bundle: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    _, folder, options = evaluated
+    with pytest.raises(ResumeError, match="--output"):
+        run(street, other_bundle, options, folder, "", silent)
+    with pytest.raises(ResumeError, match=r"protocol native, not of .* in cityscapes"):
+        run(street, tiny_bundle, Options("cityscapes"), folder, "", silent)
+    shutil.copytree(street / "b", tmp_path / "data" / "a")
+    with pytest.raises(ResumeError, match="another image named a/0"):
+        run(tmp_path / "data", tiny_bundle, options, folder, "", silent)
+
+
+def test_what_makes_no_sense_is_said_at_once(street: Path, tiny_bundle: Path) -> None:
+    with pytest.raises(ValueError, match="no protocol 'nonsense'"):
+        run(street, tiny_bundle, Options("nonsense"), None, "", silent)
+    with pytest.raises((FileNotFoundError, ValueError)):
+        run(street / "nothing", tiny_bundle, Options("native"), None, "", silent)
