@@ -38,9 +38,9 @@ def photographs() -> list[np.ndarray]:
 
 @pytest.fixture(scope="session")
 def street(tmp_path_factory: pytest.TempPathFactory, photographs: list[np.ndarray]) -> Path:
-    """Two drives of two pairs each, 128x256: the right image is the left one, 8 pixels further."""
+    """A drive of two pairs and one of one, 128x256: the right image is the left one, 8 pixels further."""
     folder = tmp_path_factory.mktemp("street")
-    for number, picture in enumerate(photographs[:4]):
+    for number, picture in enumerate(photographs[:3]):
         for side, image in (("left", picture), ("right", np.roll(picture, 8, axis=1))):
             path = folder / "ab"[number // 2] / side / f"{number % 2}.png"
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ def codec(tiny_bundle: Path) -> tuple[Encoder, Decoder]:
 
 def test_the_plan_has_every_variant_that_the_data_allows(pairs: list[EvalPair]) -> None:
     jobs = plan(pairs, 5, (2, 1), True, ())
-    assert list(jobs) == ["a/0", "a/1", "b/0", "b/1"]
+    assert list(jobs) == ["a/0", "a/1", "b/0"]
     names = [variant.name for variant in ABLATIONS]
     later = {"side image 5 frames old", "side image 10 frames old"}
     assert {job.method for job in jobs["a/1"]} == {"full", *names} - later
@@ -100,8 +100,9 @@ def test_rows_are_whole_streams_and_shares_are_disjoint(
             share=(process, 2),
             progress=lambda done, total, seen=seen: seen.append((done, total)),
         )
-        assert seen[-1] == (10, 10) and len(set(seen)) == 11
-    assert (tmp_path / "rows-1.jsonl").read_text().count("\n") == 10
+        total = (10, 5)[process]
+        assert seen[-1] == (total, total) and len(set(seen)) == total + 1
+    assert (tmp_path / "rows-1.jsonl").read_text().count("\n") == 5
     rows.read_all()
     found = rows.select(job for mine in jobs.values() for job in mine)
     streams = encoder.encode_all(pairs[2].left)
