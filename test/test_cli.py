@@ -185,6 +185,16 @@ def test_encode_options_that_do_not_fit(mdic: Mdic, pairs: Path, tmp_path: Path,
     assert not packet.exists()
 
 
+@pytest.mark.parametrize("device", ["foo", "cuda:99"])
+def test_devices_that_are_not_there(mdic: Mdic, pairs: Path, tmp_path: Path, tiny_bundle: Path, device: str) -> None:
+    left, packet = pairs / "left" / "0.png", tmp_path / "a.mdic"
+    asked = ("--model", tiny_bundle, "--device", device)
+    result = mdic("encode", left, packet, *asked)
+    assert result.code == 2 and f"'{device}' is no device" in result.err and not packet.exists()
+    assert mdic("encode", left, packet, "--model", tiny_bundle).code == 0
+    assert mdic("decode", packet, tmp_path / "a.png", *asked).code == 2
+
+
 def test_foreign_and_damaged_packets(
     mdic: Mdic,
     pairs: Path,

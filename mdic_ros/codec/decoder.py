@@ -66,6 +66,10 @@ class Decoder:
         """Describes a side image, H x W x 3 uint8 RGB; slower than a decode, so callers keep it for some frames."""
         return self._captioner.caption(side)
 
+    def forget_texts(self) -> None:
+        """Drops the encoded captions that are kept, so that the next decode encodes its own again."""
+        self._text.clear()
+
     def ablate(self, *blocks: str) -> None:
         """Leaves out blocks from now on, to see what they are worth; none = the whole model again.
 

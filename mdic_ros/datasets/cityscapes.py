@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from pathlib import Path
 
 from .calibration import CameraInfo, stereo_pair
 from .errors import DatasetError
-from .images import image_size
+from .images import IMAGE_SUFFIXES, image_size
 from .kitti import list_images
 from .stereo import SYNTHETIC_START_NS, Camera, FileStereoSource, StereoFrame
 
@@ -30,11 +31,13 @@ def find_splits(path: Path) -> list[Path]:
     """
 
     def is_split(folder: Path) -> bool:
-        return folder.is_dir() and any(folder.glob(f"*/*_{_LEFT}.*"))
+        images = (file for file in folder.glob(f"*/*_{_LEFT}.*") if file.suffix.lower() in IMAGE_SUFFIXES)
+        return folder.is_dir() and any(not file.name.startswith(".") for file in images)
 
-    if path.parent.name == _LEFT:
+    named = Path(os.path.abspath(path))  # "." has no name and no parent; links keep theirs
+    if named.parent.name == _LEFT:
         return [path] if is_split(path) else []
-    left = path if path.name == _LEFT else path / _LEFT
+    left = path if named.name == _LEFT else path / _LEFT
     return sorted(folder for folder in left.iterdir() if is_split(folder)) if left.is_dir() else []
 
 
@@ -60,7 +63,7 @@ def open_cityscapes(path: Path) -> FileStereoSource:
     if len(splits) > 1:
         names = ", ".join(f"{_LEFT}/{split.name}" for split in splits)
         raise DatasetError(f"{path} holds {len(splits)} splits, name one of them: {names}")
-    split = splits[0]
+    split = Path(os.path.abspath(splits[0]))
     root = split.parent.parent
     if not (root / _RIGHT / split.name).is_dir():
         raise DatasetError(

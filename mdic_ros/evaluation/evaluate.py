@@ -3,52 +3,104 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+
+import numpy as np
 
 from mdic_ros.codec import Decoder, Encoder
 from mdic_ros.evaluation.anchors import Anchor
 from mdic_ros.evaluation.metrics import Image, ImageMetric
-from mdic_ros.evaluation.protocol import view
+from mdic_ros.evaluation.protocol import seen_share, view
 from mdic_ros.evaluation.results import Job, Pictures, Row, Rows, Spool
-from mdic_ros.evaluation.sources import EvalPair, read_pairs
+from mdic_ros.evaluation.sources import read_pairs
 from mdic_ros.evaluation.variants import ABLATIONS, BY_NAME, FULL
 
 #: MS-SSIM halves an image four times, and a window of 7 must still fit.
 MIN_SIDE = 97
 
-Progress = Callable[[int, int], None]  #: called with what is done and what there is in all
+Progress = Callable[[int, int | None], None]  #: called with what is done and what there is in all, None = unknown
 
 
-def name_of(pair: EvalPair) -> str:
+@dataclass(frozen=True)
+class Pair:
+    """A coded image and its side image as a protocol sees them, read from disk whenever they are looked at.
+
+    Attributes:
+        drive, frame: see `mdic_ros.evaluation.sources.EvalPair`.
+        size: (height, width) of both images.
+        seen: share of the original's pixels that the protocol looks at, 0 to 1.
+        files: of the left and the right image.
+        stale_files: of the side camera's images of so many frames before.
+    """
+
+    drive: str
+    frame: str
+    size: tuple[int, int]
+    seen: float
+    files: tuple[Path, Path]
+    stale_files: Mapping[int, Path]
+
+    @property
+    def left(self) -> Image:
+        """The image to code, H x W x 3 uint8 RGB."""
+        return _load(self.files[0])
+
+    @property
+    def right(self) -> Image:
+        """The side image, H x W x 3 uint8 RGB."""
+        return _load(self.files[1])
+
+    def stale(self, age: int) -> Image:
+        """The side image of `age` frames before, H x W x 3 uint8 RGB."""
+        return _load(self.stale_files[age])
+
+
+def _load(file: Path) -> Image:
+    image: Image = np.load(file)  # not mapped: every mapping holds a file open
+    return image
+
+
+def name_of(pair: Pair) -> str:
     """ "drive/frame"."""
     return f"{pair.drive}/{pair.frame}"
 
 
-def load_pairs(data: Path, protocol: str, limit: int | None, both_orders: bool, spool: Spool) -> list[EvalPair]:
+def load_pairs(
+    data: Path,
+    protocol: str,
+    limit: int | None,
+    both_orders: bool,
+    spool: Spool,
+    progress: Progress = lambda done, total: None,
+) -> list[Pair]:
     """The pairs of a data set as a protocol sees them; their pixels stay on disk.
 
     Raises:
         ValueError: there are no pairs, two have one name, or the protocol does not fit them.
     """
-    pairs: dict[str, EvalPair] = {}
+    pairs: dict[str, Pair] = {}
     for pair in read_pairs(data, limit, both_orders):
-        if name_of(pair) in pairs:
-            raise ValueError(f"{data} has two images named {name_of(pair)}: rename one of the drives")
+        name = f"{pair.drive}/{pair.frame}"
+        if name in pairs:
+            raise ValueError(f"{data} has two images named {name}: rename one of the drives")
         left, right = view(pair.left, protocol), view(pair.right, protocol)
         if min(left.shape[:2]) < MIN_SIDE or left.shape != right.shape:
             sizes = " and ".join(f"{image.shape[0]}x{image.shape[1]}" for image in (left, right))
-            raise ValueError(f"{name_of(pair)}: {sizes} pixels; MS-SSIM takes two of one size, from {MIN_SIDE} rows up")
+            raise ValueError(f"{name}: {sizes} pixels; MS-SSIM takes two of one size, from {MIN_SIDE} rows up")
         stale = {age: spool.keep(view(image, protocol)) for age, image in pair.stale.items()}
-        pairs[name_of(pair)] = replace(pair, left=spool.keep(left), right=spool.keep(right), stale=stale)
+        size, whole = (left.shape[0], left.shape[1]), pair.left.shape
+        share = seen_share(whole[0], whole[1], protocol)
+        pairs[name] = Pair(pair.drive, pair.frame, size, share, (spool.keep(left), spool.keep(right)), stale)
+        progress(len(pairs), None)
     if not pairs:
         raise ValueError(f"{data} has no stereo pairs")
     return list(pairs.values())
 
 
 def plan(
-    pairs: Sequence[EvalPair],
+    pairs: Sequence[Pair],
     rate_points: int,
     steps: Sequence[int],
     ablations: bool,
@@ -62,11 +114,12 @@ def plan(
     for number, pair in enumerate(pairs):
         name = name_of(pair)
         mine = [Job(name, FULL.name, str(point), n) for n in sorted(steps) for point in range(rate_points)]
-        others = [p for p in pairs if p.drive != pair.drive and p.right.shape == pair.right.shape]
-        other = name_of(others[number % len(others)]) if others else ""
+        others = [p for p in pairs if p.drive != pair.drive and p.size == pair.size]
+        # From the middle of the list on: neighbours in it may be neighbours in the world.
+        other = name_of(others[(number + len(others) // 2) % len(others)]) if others else ""
         for variant in ABLATIONS if ablations else ():
             if (variant.needs_other and not other) or (
-                isinstance(variant.side, int) and variant.side not in pair.stale
+                isinstance(variant.side, int) and variant.side not in pair.stale_files
             ):
                 continue
             lender = other if variant.needs_other else ""
@@ -77,9 +130,9 @@ def plan(
 
 
 def make(
-    pair: EvalPair,
+    pair: Pair,
     jobs: Iterable[Job],
-    others: Mapping[str, EvalPair],
+    others: Mapping[str, Pair],
     encoder: Encoder,
     decoder: Decoder,
     anchors: Mapping[str, Anchor],
@@ -90,6 +143,7 @@ def make(
         others: pairs by name, for the jobs that take something from another scene.
         anchors: by name.
     """
+    left, right = pair.left, pair.right
     streams: list[bytes] = []
     captions: dict[str, str] = {}
 
@@ -102,17 +156,17 @@ def make(
         if job.method in anchors:
             anchor = anchors[job.method]
             setting = next(s for s in anchor.settings if str(s) == job.setting)
-            coded = anchor.code(pair.left, pair.right, setting)
+            coded = anchor.code(left, right, setting)
             yield job, coded.bytes, coded.image
             continue
-        streams = streams or encoder.encode_all(pair.left)
+        streams = streams or encoder.encode_all(left)
         variant = BY_NAME[job.method]
         foreign = others[job.other].right if job.other else None
         side: Image | None
         if isinstance(variant.side, int):
-            side = pair.stale[variant.side]
+            side = pair.stale(variant.side)
         else:
-            side = {"own": pair.right, "none": None, "foreign": foreign}[variant.side]
+            side = {"own": right, "none": None, "foreign": foreign}[variant.side]
         described, source = (foreign, "foreign") if variant.text == "foreign" else (side, str(variant.side))
         text = "" if variant.text == "none" or described is None else caption(source, described)
         data = streams[int(job.setting)]
@@ -125,7 +179,7 @@ def make(
 
 
 def measure(
-    pairs: Sequence[EvalPair],
+    pairs: Sequence[Pair],
     jobs: Mapping[str, Sequence[Job]],
     *,
     encoder: Encoder,
@@ -153,14 +207,15 @@ def measure(
     total, done = sum(len(jobs[name_of(pair)]) for pair in mine), 0
     progress(done, total)
     for pair in mine:
-        pixels = sha256(pair.left.tobytes() + pair.right.tobytes()).hexdigest()[:16]
+        left = pair.left
+        pixels = sha256(left.tobytes() + pair.right.tobytes()).hexdigest()[:16]
         todo = [job for job in jobs[name_of(pair)] if not _is_done(job, pixels, figures, rows, pictures)]
         done += len(jobs[name_of(pair)]) - len(todo)
         for job, count, image in make(pair, todo, by_name, encoder, decoder, by_anchor):
-            found = {metric.name: metric.call(image, pair.left) for metric in metrics}
+            found = {metric.name: metric.call(image, left) for metric in metrics}
             if is_kept(job):
                 pictures.save(job, image)
-            height, width = pair.left.shape[:2]
+            height, width = pair.size
             rows.add(Row(job, pixels, count, 8 * count / (height * width), found))
             done += 1
             progress(done, total)

@@ -32,7 +32,7 @@ def page(
         title: what was evaluated.
         summary: on what.
         report: for how it was made.
-        tables: by name: results, ablations, anchors, bd, published, metrics, not_computed; any may be missing.
+        tables: by name: results, ablations, matched, anchors, bd, published, metrics, not_computed; any may be missing.
         plots: metric -> PNG file for light and for dark pages.
         sheets: contact sheets.
     """

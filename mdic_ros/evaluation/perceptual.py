@@ -219,12 +219,17 @@ class Segmentation:
                 "nvidia/segformer-b5-finetuned-cityscapes-1024-1024 --revision refs/pr/3 --exclude '*.bin' '*.h5' "
                 f"--local-dir FOLDER/{SEGMENTATION}"
             )
-        self.processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
-        net = AutoModelForSemanticSegmentation.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        self.processor = AutoImageProcessor.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, backend="pil"
+        )
+        net = AutoModelForSemanticSegmentation.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True
+        )
         self.net = net.eval().to(backbones.device())
         self.classes = int(self.net.config.num_labels)
         with (folder / "model.safetensors").open("rb") as stream:
-            self.name = f"{self.net.config.model_type}, sha256 {hashlib.file_digest(stream, 'sha256').hexdigest()[:8]}"
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()[:8]
+        self.name = f"{self.net.config.model_type}, unchecked: no published digest; its own sha256 is {digest}"
         self.labels = _Remembered(self._labels)
 
     @torch.inference_mode()

@@ -17,6 +17,8 @@ from mdic_ros.evaluation.tables import plural
 # Okabe and Ito's colours, which people with any colour vision can tell apart.
 _OURS = "#0072B2"
 _OTHERS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#999999", "#6A3D9A")
+#: Metrics whose published figures say something beside ours; those of sets depend on the set.
+_PUBLISHED = ("PSNR", "MS-SSIM dB", "LPIPS (VGG16)", "DISTS")
 _MARKERS = "sD^vP*Xh"
 
 
@@ -45,7 +47,7 @@ def curves(report: dict[str, Any], metric: str) -> list[Curve]:
     groups += [
         (f"{c['name']}, published, not measured", "published", c["results"])
         for c in report["published"]["curves"]
-        if c["name"] == "MDIC"  # one, or the plot is full
+        if c["name"] == "MDIC" and metric in _PUBLISHED  # one, or the plot is full
     ]
     for name, kind, results in groups:
         points = sorted((r["bytes"], r["figures"][metric]) for r in results if r["figures"].get(metric) is not None)

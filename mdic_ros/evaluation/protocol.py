@@ -4,6 +4,8 @@
 - cityscapes: MDIC's for Cityscapes, the whole frame resized to 128x256
 - native: the whole frame as it is
 - HEIGHTxWIDTH: the whole frame resized to that size, e.g. 256x512; nothing is cropped, so shapes may be stretched
+
+The filter is bicubic. The paper's code resizes bilinearly, which blurs a little: its originals are about 0.5 dB easier.
 """
 
 from __future__ import annotations
@@ -69,6 +71,11 @@ def view(image: npt.NDArray[np.uint8], protocol: str) -> npt.NDArray[np.uint8]:
         top, left = (height - _CROP[0]) // 2, (width - _CROP[1]) // 2
         image = image[top : top + _CROP[0], left : left + _CROP[1]]
     return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BICUBIC))
+
+
+def seen_share(height: int, width: int, protocol: str) -> float:
+    """The share of an image's pixels that a protocol looks at, 0 to 1; what is left was cropped away."""
+    return min(1.0, _CROP[0] * _CROP[1] / (height * width)) if protocol == "kitti" else 1.0
 
 
 def _fits(height: int, width: int) -> bool:

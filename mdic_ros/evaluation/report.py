@@ -11,7 +11,7 @@ from PIL import Image
 
 from mdic_ros.evaluation.page import page
 from mdic_ros.evaluation.plots import curves, draw
-from mdic_ros.evaluation.results import slug
+from mdic_ros.evaluation.results import slug, unique_slug
 from mdic_ros.evaluation.run import Evaluation
 from mdic_ros.evaluation.tables import Table, label, plural, tables
 
@@ -38,7 +38,9 @@ def summary(report: dict[str, Any]) -> str:
     """On what, in a line."""
     images = f"{plural(report['images'], 'image')} of {plural(len(report['drives']), 'drive')}"
     sizes, steps = ", ".join(report["sizes"]), ", ".join(map(str, report["steps"]))
-    return f"{images}, protocol {report['protocol']}, coded at {sizes} (height x width), steps {steps}."
+    seen = report["least_seen"]
+    cropped = f" The protocol crops: of some images only {100 * seen:.0f} % is evaluated." if seen < 0.5 else ""
+    return f"{images}, protocol {report['protocol']}, coded at {sizes} (height x width), steps {steps}.{cropped}"
 
 
 def _markdown_table(table: Table) -> str:
@@ -65,7 +67,7 @@ def write(evaluation: Evaluation, folder: Path) -> None:
     for name, (light, _) in drawn.items():
         _put(folder / "plots" / f"{slug(name)}.png", light)
     for sheet in evaluation.sheets:
-        path = folder / "sheets" / f"{slug(sheet.image)}.png"
+        path = folder / "sheets" / f"{unique_slug(sheet.image)}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(sheet.drawn()).save(path, optimize=True)
     _put(folder / "report.json", (json.dumps(_finite(report), indent=1, allow_nan=False) + "\n").encode())

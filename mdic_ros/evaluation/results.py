@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,14 +51,16 @@ class Rows:
         fingerprint: of the bundle.
         protocol: name of the protocol.
         process: number of this process; 0 writes `rows.jsonl`, others `rows-1.jsonl` ...
+        maker: what else figures depend on: versions, kind of device.
 
     Raises:
-        ResumeError: the folder's rows are of another bundle or protocol, or damaged.
+        ResumeError: the folder's rows are of another bundle, protocol or maker, or damaged.
     """
 
-    def __init__(self, folder: Path | None, fingerprint: str, protocol: str, process: int = 0) -> None:
+    def __init__(self, folder: Path | None, fingerprint: str, protocol: str, process: int = 0, maker: str = "") -> None:
         self._folder = folder
-        self._head = {"fingerprint": fingerprint, "protocol": protocol}
+        digest = sha256(maker.encode()).hexdigest()[:16]
+        self._head = {"fingerprint": fingerprint, "protocol": protocol, "maker": digest}
         self._rows: dict[Job, Row] = {}
         self._file: Path | None = None
         if folder is not None:
@@ -76,16 +80,21 @@ class Rows:
         for number, line in enumerate(lines[:-1], 1):  # what follows the last line's end was not written to its end
             try:
                 entry = json.loads(line)
-                head = {name: entry.pop(name) for name in self._head}
+                head = {name: entry.pop(name, "") for name in self._head}
                 entry["job"] = Job(*entry["job"])
                 row = Row(**entry)
             except (ValueError, KeyError, TypeError) as error:
                 raise ResumeError(f"{file}, line {number} is damaged ({error}): delete the line or the file") from error
-            if head != self._head:
+            if {**head, "maker": ""} != {**self._head, "maker": ""}:
                 raise ResumeError(
                     f"{self._folder} holds figures of bundle {head['fingerprint'][:8]} in protocol {head['protocol']}, "
                     f"not of {self._head['fingerprint'][:8]} in {self._head['protocol']}: take another --output, "
                     f"or delete the old one"
+                )
+            if head != self._head:
+                raise ResumeError(
+                    f"{self._folder} holds figures of other versions of the libraries or of another kind of device: "
+                    f"take another --output, or delete the old one"
                 )
             self._rows[row.job] = row
 
@@ -141,13 +150,16 @@ class Pictures:
         """Where the picture of a job is."""
         setting = job.setting if not job.steps else f"{job.setting}_{job.steps}_steps"
         place = self._folder / slug(job.method) / slug(setting)
-        return place.joinpath(*map(slug, job.image.split("/"))).with_suffix(".png")
+        *folders, frame = map(unique_slug, job.image.split("/"))
+        return place.joinpath(*folders, f"{frame}.png")
 
     def save(self, job: Job, image: Image) -> None:
-        """Keeps the picture of a job, H x W x 3 uint8 RGB."""
+        """Keeps the picture of a job, H x W x 3 uint8 RGB, whole or not at all."""
         path = self.path(job)
         path.parent.mkdir(parents=True, exist_ok=True)
-        PillowImage.fromarray(image).save(path, compress_level=3)
+        part = path.with_suffix(".part")
+        PillowImage.fromarray(image).save(part, "PNG", compress_level=3)
+        part.replace(path)
 
     def load(self, job: Job) -> Image:
         """The picture of a job, H x W x 3 uint8 RGB."""
@@ -159,6 +171,12 @@ def slug(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
 
 
+def unique_slug(name: str) -> str:
+    """As `slug`, but no two names have the same: what is lost is told apart by six digits of a hash."""
+    plain = slug(name)
+    return plain if plain == name else f"{plain}-{sha256(name.encode()).hexdigest()[:6]}"
+
+
 def group(rows: Iterable[Row]) -> dict[tuple[str, str, int], list[Row]]:
     """Rows by (method, setting, steps), in their order."""
     groups: dict[tuple[str, str, int], list[Row]] = {}
@@ -167,9 +185,14 @@ def group(rows: Iterable[Row]) -> dict[tuple[str, str, int], list[Row]]:
     return groups
 
 
-def summarise(rows: Sequence[Row]) -> dict[str, Any]:
-    """Means over rows of bytes (and their maximum), bpp and figures; "MS-SSIM dB" is that of the mean, as papers do."""
-    figures = {name: statistics.fmean(row.figures[name] for row in rows) for name in rows[0].figures}
+def summarise(rows: Sequence[Row], metrics: Iterable[str]) -> dict[str, Any]:
+    """Means over rows of bytes (and their maximum), bpp and figures; "MS-SSIM dB" is that of the mean, as papers do.
+
+    Args:
+        rows: of one method, setting and steps.
+        metrics: names of the figures; rows of an earlier run may have more.
+    """
+    figures = {name: _mean([row.figures[name] for row in rows]) for name in metrics}
     if "MS-SSIM" in figures:
         figures["MS-SSIM dB"] = decibel(figures["MS-SSIM"])
     return {
@@ -184,8 +207,13 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
+def _mean(values: Sequence[float]) -> float:
+    """Over what is finite; where nothing is, infinite or nan."""
+    return statistics.fmean([value for value in values if math.isfinite(value)] or values)
+
+
 class Spool:
-    """Holds any number of images on disk instead of in memory.
+    """Holds any number of images on disk instead of in memory, equal ones once.
 
     Args:
         folder: of the files; the caller deletes it.
@@ -193,12 +221,10 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._count = 0
 
-    def keep(self, image: Image) -> Image:
-        """The same image, read from disk when it is looked at."""
-        path = self._folder / f"{self._count}.npy"
-        self._count += 1
-        np.save(path, image)
-        kept: Image = np.load(path, mmap_mode="r")
-        return kept
+    def keep(self, image: Image) -> Path:
+        """Where the image is from now on, for `numpy.load`."""
+        path = self._folder / f"{sha256(str(image.shape).encode() + image.tobytes()).hexdigest()}.npy"
+        if not path.exists():
+            np.save(path, image)
+        return path

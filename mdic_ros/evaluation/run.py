@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import json
+import logging
 import os
 import platform
 import tempfile
@@ -16,25 +18,31 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from PIL import features
 
 from mdic_ros import __version__
 from mdic_ros.codec import Decoder, Encoder
 from mdic_ros.evaluation.anchors import ANCHORS, Anchor
 from mdic_ros.evaluation.bd import bd_psnr, bd_rate
-from mdic_ros.evaluation.evaluate import Progress, is_kept, load_pairs, measure, name_of, plan
+from mdic_ros.evaluation.evaluate import Pair, Progress, is_kept, load_pairs, measure, name_of, plan
+from mdic_ros.evaluation.matched import matched
 from mdic_ros.evaluation.metrics import ImageMetric, SetMetric
 from mdic_ros.evaluation.perceptual import load_metrics
 from mdic_ros.evaluation.protocol import coded_size
 from mdic_ros.evaluation.published import published
 from mdic_ros.evaluation.results import Pictures, Row, Rows, Spool, group, summarise
 from mdic_ros.evaluation.sheets import Sheet, make_sheets
-from mdic_ros.evaluation.sources import EvalPair
+from mdic_ros.evaluation.sources import default_protocol
 from mdic_ros.evaluation.variants import ABLATIONS, FULL
+
+log = logging.getLogger(__name__)
 
 #: Libraries that the figures depend on.
 _LIBRARIES = (
     "torch", "diffusers", "transformers", "constriction", "numpy", "pillow", "av", "pytorch-msssim", "torchmetrics",
+    "bjontegaard", "scipy", "matplotlib",
 )  # fmt: skip
+_CODECS = ("jpg", "webp", "avif")  #: as Pillow calls what it codes them with
 
 Stage = Callable[[str], AbstractContextManager[Progress]]  #: what comes next -> a bar for it
 
@@ -43,7 +51,7 @@ Stage = Callable[[str], AbstractContextManager[Progress]]  #: what comes next ->
 class Options:
     """What to evaluate, and how."""
 
-    protocol: str = "kitti"
+    protocol: str | None = None  #: None = the one that the paper has for such data
     steps: tuple[int, ...] = (1,)
     limit: int | None = None
     both_orders: bool = False
@@ -82,7 +90,8 @@ def run(
         ResumeError: the output folder holds figures of another bundle, protocol or data.
         ValueError: the data has no pairs, or none that fit the protocol; or several processes without `output`.
     """
-    coded_size(options.protocol)  # raises before the work does
+    protocol = options.protocol or default_protocol(data)
+    coded_size(protocol)  # raises before the work does
     # One process may be done long before another: the usual limit of minutes is no sign of an error here.
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=datetime.timedelta(days=7))
     if state.num_processes > 1 and output is None:
@@ -92,11 +101,21 @@ def run(
     encoder, decoder = Encoder.from_pretrained(model, state.device), Decoder.from_pretrained(model, state.device)
     anchors = ANCHORS if options.anchors else ()
     image_metrics, set_metrics, not_computed = load_metrics(options.weights)
-    rows = Rows(output, encoder.fingerprint, options.protocol, state.process_index)
+    versions = _versions()
+    maker = json.dumps([versions, state.device.type])
+    rows = Rows(output, encoder.fingerprint, protocol, state.process_index, maker)
     with tempfile.TemporaryDirectory(prefix="mdic_eval_") as scratch:
         spool = Path(scratch) / "pairs"
         spool.mkdir()
-        pairs = load_pairs(data, options.protocol, options.limit, options.both_orders, Spool(spool))
+        with stage("reading") as progress:
+            pairs = load_pairs(data, protocol, options.limit, options.both_orders, Spool(spool), progress)
+        least_seen = min(pair.seen for pair in pairs)
+        if least_seen < 0.5 and state.is_main_process:
+            log.warning(
+                "protocol %s crops, only %.0f %% of some images is evaluated: --protocol 128x256 takes whole ones",
+                protocol,
+                100 * least_seen,
+            )
         pictures = Pictures((output or Path(scratch)) / "pictures")
         jobs = plan(pairs, encoder.rate_points, options.steps, options.ablations, anchors)
         with stage("coding and measuring") as progress:
@@ -118,12 +137,24 @@ def run(
         rows.read_all()
         done = rows.select(job for pair in pairs for job in jobs[name_of(pair)])
         with stage("measuring whole sets") as progress:
-            summaries = _summaries(pairs, done, set_metrics, pictures, progress)
+            names = [metric.name for metric in image_metrics]
+            summaries = _summaries(pairs, done, names, set_metrics, pictures, progress)
+        results = [s for s in summaries if s["method"] == FULL.name]
+        competitors = [
+            {
+                "name": anchor.name,
+                "sees_both": anchor.sees_both,
+                "bytes_counted": anchor.bytes_counted,
+                "results": [s for s in summaries if s["method"] == anchor.name],
+            }
+            for anchor in anchors
+        ]
         report = {
             "bundle": {"model_id": encoder.model_id, "fingerprint": encoder.fingerprint},
             "data": str(data),
-            "protocol": options.protocol,
-            "sizes": sorted({f"{pair.left.shape[0]}x{pair.left.shape[1]}" for pair in pairs}),
+            "protocol": protocol,
+            "least_seen": round(least_seen, 3),
+            "sizes": sorted({f"{pair.size[0]}x{pair.size[1]}" for pair in pairs}),
             "steps": sorted(options.steps),
             "images": len(pairs),
             "drives": dict(Counter(pair.drive for pair in pairs)),
@@ -131,24 +162,17 @@ def run(
                 "command": command,
                 "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
                 "machine": _machine(state),
-                "versions": _versions(),
+                "versions": versions,
             },
             "metrics": _metrics(image_metrics, set_metrics),
             "not_computed": [asdict(entry) for entry in not_computed],
-            "results": [s for s in summaries if s["method"] == FULL.name],
-            "anchors": [
-                {
-                    "name": anchor.name,
-                    "sees_both": anchor.sees_both,
-                    "bytes_counted": anchor.bytes_counted,
-                    "results": [s for s in summaries if s["method"] == anchor.name],
-                }
-                for anchor in anchors
-            ],
-            "ablations": _ablations(done, summaries),
+            "results": results,
+            "anchors": competitors,
+            "matched": matched(results, competitors),
+            "ablations": _ablations(done, names, summaries),
             "not_available": _not_available(pairs, done) if options.ablations else [],
             "bd": _deltas(summaries, min(options.steps), anchors),
-            "published": published(options.protocol),
+            "published": published(protocol),
             "rows": [_plain(row) for row in done],
         }
         with stage("contact sheets") as progress:
@@ -162,25 +186,32 @@ def _silent(_: str) -> Iterator[Progress]:
 
 
 def _summaries(
-    pairs: Sequence[EvalPair], rows: Sequence[Row], metrics: Sequence[SetMetric], pictures: Pictures, progress: Progress
+    pairs: Sequence[Pair],
+    rows: Sequence[Row],
+    names: Sequence[str],
+    metrics: Sequence[SetMetric],
+    pictures: Pictures,
+    progress: Progress,
 ) -> list[dict[str, Any]]:
     """Means of each (method, setting, steps); those whose pictures are kept get the figures of whole sets, too."""
-    originals = {name_of(pair): pair.left for pair in pairs}
+    originals = {name_of(pair): pair for pair in pairs}
     groups = group(rows)
     summaries = []
     for number, members in enumerate(groups.values()):
-        summary = summarise(members)
+        summary = summarise(members, names)
         missing = [metric for metric in metrics if metric.name not in summary["figures"]]
         if missing and is_kept(members[0].job):
             images = [pictures.load(row.job) for row in members]
-            theirs = [originals[row.job.image] for row in members]
+            theirs = [originals[row.job.image].left for row in members]
             summary["figures"] |= {metric.name: metric.call(images, theirs) for metric in missing}
         summaries.append(summary)
         progress(number + 1, len(groups))
     return summaries
 
 
-def _ablations(rows: Sequence[Row], summaries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _ablations(
+    rows: Sequence[Row], names: Sequence[str], summaries: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     """Each variant with its results, and their differences to the variant that it is compared with."""
     groups = group(rows)
     found = []
@@ -193,7 +224,7 @@ def _ablations(rows: Sequence[Row], summaries: Sequence[Mapping[str, Any]]) -> l
             mine = groups[variant.name, setting, steps]
             images = {row.job.image for row in mine}
             base = [r for r in groups.get((variant.against, setting, steps), []) if r.job.image in images]
-            reference = summarise(base)["figures"] if len(base) == len(mine) else {}
+            reference = summarise(base, names)["figures"] if len(base) == len(mine) else {}
             difference = {
                 name: value - reference[name] for name, value in summary["figures"].items() if name in reference
             }
@@ -234,7 +265,7 @@ def _deltas(
     return found
 
 
-def _not_available(pairs: Sequence[EvalPair], rows: Sequence[Row]) -> list[dict[str, str]]:
+def _not_available(pairs: Sequence[Pair], rows: Sequence[Row]) -> list[dict[str, str]]:
     """Ablations that no image of the data allows."""
     done = {row.job.method for row in rows}
     several = len({pair.drive for pair in pairs}) > 1
@@ -275,7 +306,7 @@ def _versions() -> dict[str, str]:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return found | {f"pillow's {name}": str(features.version(name)) for name in _CODECS}
 
 
 def _machine(state: PartialState) -> dict[str, Any]:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 from mdic_ros.evaluation.anchors import Anchor, closest
 from mdic_ros.evaluation.contact_sheet import Tile, contact_sheet, spread
-from mdic_ros.evaluation.evaluate import Progress, name_of
+from mdic_ros.evaluation.evaluate import Pair, Progress, name_of
 from mdic_ros.evaluation.metrics import Image, psnr
 from mdic_ros.evaluation.results import Job, Pictures, Rows
-from mdic_ros.evaluation.sources import EvalPair
 from mdic_ros.evaluation.tables import plural
 from mdic_ros.evaluation.variants import FULL
+
+#: How many times this codec's bytes an anchor's picture may have to be shown beside it.
+_ALIKE = 1.25
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,9 @@ class Sheet:
         return contact_sheet([rows], (height, width), [f"{self.image}, {width}x{height}"])
 
 
-def choose(pairs: Sequence[EvalPair], wanted: int) -> list[EvalPair]:
+def choose(pairs: Sequence[Pair], wanted: int) -> list[Pair]:
     """Up to `wanted` pairs, spread evenly over the drives and within each."""
-    drives: dict[str, list[EvalPair]] = {}
+    drives: dict[str, list[Pair]] = {}
     for pair in pairs:
         drives.setdefault(pair.drive, []).append(pair)
     chosen = [list(drives.values())[n] for n in spread(len(drives), wanted)]
@@ -43,7 +45,7 @@ def choose(pairs: Sequence[EvalPair], wanted: int) -> list[EvalPair]:
 
 
 def make_sheets(
-    pairs: Sequence[EvalPair],
+    pairs: Sequence[Pair],
     rate_points: int,
     steps: Sequence[int],
     rows: Rows,
@@ -58,32 +60,36 @@ def make_sheets(
         pairs: those that were measured.
         rows: with the bytes of this codec's pictures.
         pictures: with this codec's pictures.
-        anchors: shown at the setting that comes closest in bytes.
+        anchors: shown at the setting that comes closest in bytes, where it comes close.
         progress: called with rows done and in all.
     """
     sheets = []
     chosen, points = choose(pairs, wanted), spread(rate_points, 3)
     for number, pair in enumerate(chosen):
+        left, right = pair.left, pair.right
         lines: list[list[Tile]] = []
-        fewest: dict[str, int] = {}
-        for index, point in enumerate(reversed(points)):
+        for index, point in enumerate(points):
             line = []
             for count in sorted({min(steps), max(steps)}):
                 job = Job(name_of(pair), FULL.name, str(point), count)
                 (row,) = rows.select([job])
-                line.append(_tile(f"ours, {plural(count, 'step')}", pictures.load(job), row.bytes, pair.left))
-            for anchor in anchors:
-                coded = closest(anchor, pair.left, pair.right, row.bytes)
-                if coded.bytes == fewest.get(anchor.name):
-                    line.append(Tile(None, f"{anchor.name}: not so few"))
-                elif coded.bytes > 0:  # what sends nothing copies the side image, which is there already
-                    line.append(_tile(anchor.name, coded.image, coded.bytes, pair.left))
-                    fewest[anchor.name] = coded.bytes
-            lines.insert(0, line)
+                line.append(_tile(f"ours, {plural(count, 'step')}", pictures.load(job), row.bytes, left))
+            line += [tile for anchor in anchors if (tile := _beside(anchor, left, right, row.bytes))]
+            lines.append(line)
             progress(number * len(points) + index + 1, len(chosen) * len(points))
-        side = Tile(pair.right, f"side image: 0 bytes, {psnr(pair.right, pair.left):.1f} dB")
-        sheets.append(Sheet(name_of(pair), [Tile(pair.left, "original"), side], lines))
+        side = Tile(right, f"side image: 0 bytes, {psnr(right, left):.1f} dB")
+        sheets.append(Sheet(name_of(pair), [Tile(left, "original"), side], lines))
     return sheets
+
+
+def _beside(anchor: Anchor, left: Image, right: Image, count: int) -> Tile | None:
+    """An anchor's picture of about so many bytes, or the fewest that it needs; None where it sends nothing."""
+    coded = closest(anchor, left, right, count)
+    if coded.bytes == 0:
+        return None
+    if coded.bytes > _ALIKE * count:
+        return Tile(None, f"{anchor.name}: fewest: {anchor.code(left, right, anchor.settings[0]).bytes} bytes")
+    return _tile(anchor.name, coded.image, coded.bytes, left)
 
 
 def _tile(name: str, image: Image, count: int, original: Image) -> Tile:

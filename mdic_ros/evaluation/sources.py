@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from mdic_ros.datasets import DatasetError, StereoFrame, StereoSource, cityscapes, folder, kitti, open_stereo
+from mdic_ros.datasets import (
+    DatasetError,
+    StereoFrame,
+    StereoSource,
+    cityscapes,
+    detect_layout,
+    folder,
+    kitti,
+    open_stereo,
+)
 from mdic_ros.datasets.bag import is_bag
 
 Image = npt.NDArray[np.uint8]  #: H x W x 3 uint8 RGB
@@ -54,6 +64,16 @@ def find_recordings(path: Path) -> list[Path]:
     return found
 
 
+def default_protocol(path: Path) -> str:
+    """The paper's protocol for the recordings at or below a path: "cityscapes" for all of that layout, else "kitti".
+
+    Raises:
+        DatasetError: there is no recording.
+    """
+    layouts = {detect_layout(recording) for recording in find_recordings(path)}
+    return "cityscapes" if layouts == {"cityscapes"} else "kitti"
+
+
 def read_pairs(path: Path, limit: int | None = None, both_orders: bool = False) -> Iterator[EvalPair]:
     """The pairs of the recordings at or below a path.
 
@@ -62,7 +82,7 @@ def read_pairs(path: Path, limit: int | None = None, both_orders: bool = False) 
 
     Args:
         path: a recording, or a folder with recordings at any depth.
-        limit: at most so many moments of each recording, from its beginning.
+        limit: at most so many moments of each recording, of Cityscapes of each city, from its beginning.
         both_orders: every moment a second time with the right image as the one to code and the left one beside it, not
             mirrored, so that it lies on the other side: the paper's protocol for KITTI, 790 pairs.
 
@@ -83,7 +103,12 @@ def _pairs(source: StereoSource, name: str, limit: int | None, both_orders: bool
         chosen = [index for index in indices if source[index].name.endswith("_10")]
     else:
         chosen = list(indices)
-    for index in chosen[:limit]:
+    if source.layout == "cityscapes":  # a drive of its own, and none is to be missed
+        cities = groupby(chosen, lambda index: cityscapes.city_of(source[index].name))
+        chosen = [index for _, city in cities for index in list(city)[:limit]]
+    else:
+        chosen = chosen[:limit]
+    for index in chosen:
         frame = source[index]
         frame.check()
         place = _place(source, index, frame)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mdic_ros.evaluation.matched import METRICS
+
 #: Shown in dB instead.
 _NOT_SHOWN = ("MS-SSIM",)
 
@@ -62,8 +64,9 @@ def _shown(report: dict[str, Any], kinds: Sequence[str] = ("image", "set")) -> l
 
 def tables(report: dict[str, Any]) -> list[Table]:
     """All tables of a report that have something in them, in the order in which one wants to read them."""
-    made = [_headline(report), _ablations(report), _anchors(report), _bjontegaard(report), _published(report)]
-    return [table for table in [*made, _metrics(report), _not_computed(report)] if table.rows]
+    made = [_headline(report), _ablations(report), _matched(report), _anchors(report), _bjontegaard(report)]
+    made += [_published(report), _metrics(report), _not_computed(report)]
+    return [table for table in made if table.rows]
 
 
 def _figures(metrics: Sequence[str], results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -101,6 +104,25 @@ def _ablations(report: dict[str, Any]) -> Table:
     notes += [f"{missing['name']}: not available, {missing['why']}" for missing in report["not_available"]]
     head = ["variant", "rate point", "images", "bytes", *map(label, metrics)]
     return Table("ablations", "What each part is worth", notes, head, rows)
+
+
+def _matched(report: dict[str, Any]) -> Table:
+    matched, rows = report["matched"], []
+    digits = _Digits([*matched, *({"figures": at} for ours in matched for a in ours["anchors"] for at in a["at"])])
+    for ours in matched if any(ours["anchors"] for ours in matched) else ():
+        point = [str(ours["steps"]), ours["setting"]]
+        rows.append([*point, "ours", f"{ours['bytes']:.0f}", *(digits(ours["figures"], m) for m in METRICS)])
+        for anchor in ours["anchors"]:
+            cells = [" / ".join(digits(at, metric) for at in anchor["at"]) for metric in METRICS]
+            name = anchor["name"] + " *" * anchor["sees_both"]
+            rows.append([*point, name, f"from {anchor['fewest']:.0f}", *cells])
+    note = (
+        "Each codec at our bytes / at twice our bytes, interpolated between its settings in the bytes' logarithm. "
+        "- where it has no setting of so few (the bytes column says where it begins) or of so many. "
+        "* sees both views: a bound, no competitor."
+    )
+    head = ["steps", "rate point", "codec", "bytes", *map(label, METRICS)]
+    return Table("matched", "At equal bytes, and at twice ours", [note], head, rows, 3)
 
 
 def _anchors(report: dict[str, Any]) -> Table:

@@ -83,6 +83,23 @@ def test_missing_right_images(cityscapes: Path) -> None:
         open_stereo(cityscapes)
 
 
+@pytest.mark.parametrize(("inside", "path"), [("leftImg8bit", "."), ("leftImg8bit/test", "."), ("rightImg8bit", "..")])
+def test_relative_paths(cityscapes: Path, monkeypatch: pytest.MonkeyPatch, inside: str, path: str) -> None:
+    monkeypatch.chdir(cityscapes / inside)
+    assert detect_layout(Path(path)) == "cityscapes"
+    assert len(open_stereo(path)) == 4
+
+
+def test_what_macos_leaves_behind_is_no_image(cityscapes: Path) -> None:
+    for file in list(cityscapes.rglob("*_*Img8bit.png")):
+        file.with_name(f"._{file.name}").write_bytes(b"Mac OS X")
+    assert len(open_stereo(cityscapes)) == 4
+    for file in (cityscapes / "leftImg8bit").rglob("[!.]*.png"):
+        file.unlink()
+    with pytest.raises(DatasetError, match="found none"):
+        open_stereo(cityscapes, "cityscapes")
+
+
 def test_goes_into_a_bag(cityscapes: Path, tmp_path: Path) -> None:
     with open_stereo(cityscapes) as source:
         assert write_bag(source, tmp_path / "bag").frames == 4

@@ -77,7 +77,16 @@ def test_without_the_sample_smooth_noise_serves(monkeypatch: pytest.MonkeyPatch,
     assert not (pairs[0][0] == pairs[0][1]).all()
 
 
-@pytest.mark.parametrize("wrong", [["--size", "128"], ["--steps", "0"], ["--frames", "0"]])
+def test_a_process_that_fails_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    size = (64, 128)
+    pairs, _ = bench.stereo_pairs(*size)
+    with pytest.raises(ChildProcessError, match=r"encoder's memory failed \(exit status 1.* smaller --size"):
+        bench._memory("encoder", tmp_path / "nothing", bench.Options(), [size], {size: pairs}, {size: [b""]})
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--size", "128"], ["--steps", "0"], ["--frames", "0"], ["--device", "foo"], ["--device", "cuda:99"]]
+)
 def test_options_that_make_no_sense(wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main(["bench", *wrong])

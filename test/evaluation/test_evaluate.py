@@ -1,5 +1,6 @@
 """What is made of each image: whole streams, decoded from their bytes, by every variant."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,15 +8,14 @@ import pytest
 from PIL import Image
 
 from mdic_ros.codec import Decoder, Encoder
-from mdic_ros.evaluation.evaluate import load_pairs, make, measure, name_of, plan
+from mdic_ros.evaluation.evaluate import Pair, load_pairs, make, measure, name_of, plan
 from mdic_ros.evaluation.metrics import IMAGE_METRICS, psnr
 from mdic_ros.evaluation.results import Job, Pictures, Rows, Spool
-from mdic_ros.evaluation.sources import EvalPair
 from mdic_ros.evaluation.variants import ABLATIONS
 
 
 @pytest.fixture(scope="module")
-def pairs(street: Path, tmp_path_factory: pytest.TempPathFactory) -> list[EvalPair]:
+def pairs(street: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Pair]:
     return load_pairs(street, "native", None, False, Spool(tmp_path_factory.mktemp("spool")))
 
 
@@ -24,7 +24,7 @@ def codec(tiny_bundle: Path) -> tuple[Encoder, Decoder]:
     return Encoder.from_pretrained(tiny_bundle), Decoder.from_pretrained(tiny_bundle)
 
 
-def test_the_plan_has_every_variant_that_the_data_allows(pairs: list[EvalPair]) -> None:
+def test_the_plan_has_every_variant_that_the_data_allows(pairs: list[Pair]) -> None:
     jobs = plan(pairs, 5, (2, 1), True, ())
     assert list(jobs) == ["a/0", "a/1", "b/0"]
     names = [variant.name for variant in ABLATIONS]
@@ -40,13 +40,26 @@ def test_the_plan_has_every_variant_that_the_data_allows(pairs: list[EvalPair]) 
             assert job.other.startswith("b/") == ("foreign" in job.method)
 
 
-def test_one_drive_has_no_other_scene(pairs: list[EvalPair]) -> None:
+def test_pairs_lie_on_disk_once_and_hold_no_file_open(street: Path, tmp_path: Path) -> None:
+    seen: list[tuple[int, int | None]] = []
+    before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
+    pairs = load_pairs(street, "native", None, True, Spool(tmp_path), lambda *now: seen.append(now))
+    looked_at = [(pair.left, pair.right) for pair in pairs]
+    assert seen == [(n, None) for n in range(1, 7)]
+    if before:
+        assert len(os.listdir("/proc/self/fd")) == before
+    assert (looked_at[0][0] == looked_at[1][1]).all()  # in the other order
+    assert len(list(tmp_path.iterdir())) == 6  # of three pairs in both orders, one with an older side image
+    assert (pairs[2].stale(1) == pairs[0].right).all()
+
+
+def test_one_drive_has_no_other_scene(pairs: list[Pair]) -> None:
     jobs = plan(pairs[:2], 5, (1,), True, ())
     assert not any("foreign" in job.method for mine in jobs.values() for job in mine)
     assert plan(pairs[:2], 5, (1,), False, ())["a/0"] == [Job("a/0", "full", str(point), 1) for point in range(5)]
 
 
-def test_variants_do_what_they_say(pairs: list[EvalPair], codec: tuple[Encoder, Decoder]) -> None:
+def test_variants_do_what_they_say(pairs: list[Pair], codec: tuple[Encoder, Decoder]) -> None:
     encoder, decoder = codec
     pair, by_name = pairs[1], {name_of(pair): pair for pair in pairs}
     stream = encoder.encode_all(pair.left)[2]
@@ -82,7 +95,7 @@ def test_variants_do_what_they_say(pairs: list[EvalPair], codec: tuple[Encoder, 
 
 
 def test_rows_are_whole_streams_and_shares_are_disjoint(
-    pairs: list[EvalPair], codec: tuple[Encoder, Decoder], tmp_path: Path
+    pairs: list[Pair], codec: tuple[Encoder, Decoder], tmp_path: Path
 ) -> None:
     encoder, decoder = codec
     jobs = plan(pairs, encoder.rate_points, (1,), False, ())

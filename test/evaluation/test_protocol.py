@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mdic_ros.evaluation.protocol import coded_size, view
+from mdic_ros.evaluation.protocol import coded_size, seen_share, view
 
 
 def test_kitti_is_a_centre_crop() -> None:
@@ -11,6 +11,10 @@ def test_kitti_is_a_centre_crop() -> None:
     image[2:372, 251:991] = 200
     seen = view(image, "kitti")
     assert seen.shape == (128, 256, 3) and (seen == 200).all()
+    assert (
+        seen_share(375, 1242, "kitti") > 0.5 > seen_share(720, 1280, "kitti")
+        and seen_share(720, 1280, "cityscapes") == 1
+    )
     with pytest.raises(ValueError, match=r"370x740.*300x1242"):
         view(image[:300], "kitti")
 

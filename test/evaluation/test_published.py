@@ -40,6 +40,7 @@ def test_hidden_markers_are_missing_not_made_up() -> None:
 
 def test_caveat_says_published_and_nats() -> None:
     assert CAVEAT.startswith("Published, not measured: digitised")
+    assert "790 pairs of KITTI stereo" in CAVEAT and "bilinearly: about 0.5 dB easier" in CAVEAT
     assert f"{1 / math.log(2):.4f}" in CAVEAT and pytest.approx(1.4427, abs=1e-4) == BITS_PER_NAT
 
 

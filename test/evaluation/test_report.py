@@ -1,5 +1,6 @@
 """The folder of a report: strict JSON, Markdown, plots, sheets, and a page that needs nothing else."""
 
+import copy
 import json
 import math
 import re
@@ -23,7 +24,7 @@ Evaluated = tuple[Evaluation, Path, Options]
 @pytest.fixture(scope="module")
 def folder(evaluated: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report")
-    evaluation = evaluated[0]
+    evaluation = copy.deepcopy(evaluated[0])  # others see it, too
     evaluation.report["results"][0]["figures"]["KID"] = math.nan
     write(evaluation, path)
     return path
@@ -45,6 +46,7 @@ def test_markdown_has_all_tables(folder: Path, evaluated: Evaluated) -> None:
     assert found == [
         "Results",
         "What each part is worth",
+        "At equal bytes, and at twice ours",
         "Conventional codecs",
         "Against conventional codecs, over the curve",
         "What the figures mean",
@@ -53,6 +55,7 @@ def test_markdown_has_all_tables(folder: Path, evaluated: Evaluated) -> None:
     ]
     first = evaluated[0].report["results"][0]
     assert f"| 1 | 0 | {first['bytes']:.0f} ({first['max_bytes']}) | {first['bpp']:.4f} |" in text
+    assert f"| 1 | 0 | ours | {first['bytes']:.0f} | {first['figures']['PSNR']:.2f} |" in text
     assert "- open mask, foreign side image:" in text and "mdic eval ..." in text
     for table in tables(evaluated[0].report):
         assert all(len(row) == len(table.head) for row in table.rows)
@@ -64,6 +67,7 @@ def test_published_curves_are_marked(evaluated: Evaluated) -> None:
     report = {**evaluated[0].report, "published": published("kitti")}
     kinds = {curve.name: curve.kind for curve in curves(report, "PSNR")}
     assert kinds["MDIC, published, not measured"] == "published"
+    assert "published" not in {curve.kind for curve in curves(report, "FID")}
     assert kinds["ours, 2 steps"] == "ours" and kinds["JPEG"] == "anchor"
     assert "## Published, not measured\n\nPublished, not measured: digitised" in markdown(report)
 
@@ -75,6 +79,11 @@ def test_plots_and_sheets_are_pictures(folder: Path) -> None:
         with Image.open(path) as image:
             assert image.width > 600 and len(np.unique(np.asarray(image.convert("L").resize((64, 64))))) > 5
     assert len(list((folder / "sheets").iterdir())) == 3
+
+
+def test_a_crop_of_less_than_half_is_said(evaluated: Evaluated) -> None:
+    assert "crops" not in markdown(evaluated[0].report)
+    assert "only 30 % is evaluated" in markdown({**evaluated[0].report, "least_seen": 0.297})
 
 
 class Links(HTMLParser):
@@ -99,7 +108,7 @@ class Links(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_stands_alone(folder: Path) -> None:
+def test_the_page_stands_alone(folder: Path, evaluated: Evaluated) -> None:
     text = (folder / "index.html").read_text()
     page = Links()
     page.feed(text)
@@ -107,9 +116,22 @@ def test_the_page_stands_alone(folder: Path) -> None:
     assert all(link.startswith(("data:image/", "#")) for link in page.links)
     assert {link[1:] for link in page.links if link.startswith("#")} <= page.ids
     assert "url(" not in text and "@import" not in text and "<script" not in text
-    order = ["results", "plots", "ablations", "pictures", "anchors", "bd", "metrics", "not_computed", "repeat"]
+    order = [
+        "results",
+        "plots",
+        "ablations",
+        "pictures",
+        "matched",
+        "anchors",
+        "bd",
+        "metrics",
+        "not_computed",
+        "repeat",
+    ]
     assert [text.index(f'id="{name}"') for name in order] == sorted(text.index(f'id="{name}"') for name in order)
-    assert len(re.findall("data:image/webp", text)) >= 3 * (2 + 3 * 2)
+    assert len(re.findall("data:image/webp", text)) == sum(
+        tile.image is not None for sheet in evaluated[0].sheets for row in [sheet.pair, *sheet.rows] for tile in row
+    )
 
 
 @pytest.mark.slow

@@ -1,11 +1,12 @@
 """Rows in their files: kept, found again, refused."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mdic_ros.evaluation.results import Job, Pictures, ResumeError, Row, Rows, Spool, group, summarise
+from mdic_ros.evaluation.results import Job, Pictures, ResumeError, Row, Rows, Spool, group, summarise, unique_slug
 
 JOB = Job("drive/0", "full", "2", 1)
 
@@ -38,6 +39,13 @@ def test_rows_of_something_else_are_refused(tmp_path: Path, fingerprint: str, pr
         Rows(tmp_path, fingerprint, protocol)
 
 
+def test_rows_of_other_versions_are_refused(tmp_path: Path) -> None:
+    Rows(tmp_path, "abc", "kitti", maker="torch 2.1, cpu").add(row())
+    assert Rows(tmp_path, "abc", "kitti", maker="torch 2.1, cpu").select([JOB]) == [row()]
+    with pytest.raises(ResumeError, match=r"other versions of the libraries or of another kind of device.* --output"):
+        Rows(tmp_path, "abc", "kitti", maker="torch 2.1, cuda")
+
+
 def test_rows_of_other_pixels_are_refused(tmp_path: Path) -> None:
     rows = Rows(tmp_path, "abc", "kitti")
     rows.add(row())
@@ -64,11 +72,23 @@ def test_damage_is_named(tmp_path: Path) -> None:
 
 def test_summary() -> None:
     one, two = row(size=100, **{"PSNR": 20.0, "MS-SSIM": 0.85}), row(size=120, **{"PSNR": 22.0, "MS-SSIM": 0.95})
-    summary = summarise([one, two])
+    summary = summarise([one, two], ["PSNR", "MS-SSIM"])
     assert (summary["bytes"], summary["max_bytes"], summary["images"]) == (110, 120, 2)
     assert summary["figures"]["PSNR"] == 21
     assert summary["figures"]["MS-SSIM dB"] == pytest.approx(10)  # of the mean, 0.9
     assert list(group([one, row(JOB._replace(setting="3")), two])) == [("full", "2", 1), ("full", "3", 1)]
+
+
+def test_a_summary_has_what_is_asked_for_and_forgets_what_is_no_number() -> None:
+    rows = [row(PSNR=20.0, LPIPS=0.3), row(PSNR=24.0), row(PSNR=math.nan), row(PSNR=math.inf)]
+    assert summarise(rows, ["PSNR"])["figures"] == {"PSNR": 22}
+    assert summarise(rows[3:], ["PSNR"])["figures"] == {"PSNR": math.inf}
+
+
+def test_names_that_look_alike_do_not_meet(tmp_path: Path) -> None:
+    assert unique_slug("run_1") == "run_1" and unique_slug("run.1") != unique_slug("run 1")
+    places = {Pictures(tmp_path).path(JOB._replace(image=f"{drive}/0")) for drive in ("run.1", "run_1", "run 1")}
+    assert len(places) == 3
 
 
 def test_pictures_and_spool_hold_pixels(tmp_path: Path) -> None:
@@ -78,4 +98,8 @@ def test_pictures_and_spool_hold_pixels(tmp_path: Path) -> None:
     pictures.save(JOB._replace(steps=4), 255 - image)
     assert (pictures.load(JOB) == image).all() and (pictures.load(JOB._replace(steps=4)) == 255 - image).all()
     assert pictures.path(JOB).is_relative_to(tmp_path / "full")
-    assert (Spool(tmp_path).keep(image) == image).all()
+    assert not list(tmp_path.rglob("*.part"))
+    spool = Spool(tmp_path)
+    kept = spool.keep(image)
+    assert (np.load(kept) == image).all()
+    assert spool.keep(image.copy()) == kept != spool.keep(255 - image)

@@ -27,7 +27,9 @@ def test_the_report_says_what_it_takes_to_repeat_it(evaluated: Evaluated, tiny_b
     assert (report["data"], report["protocol"], report["sizes"]) == (str(street), "native", ["128x256"])
     assert (report["images"], report["drives"], report["steps"]) == (3, {"a": 2, "b": 1}, [1, 2])
     assert report["made"]["command"] == "mdic eval ..." and report["made"]["machine"]["processes"] == 1
-    assert {"mdic_ros", "python", "torch", "constriction"} <= report["made"]["versions"].keys()
+    assert {"mdic_ros", "python", "torch", "constriction", "scipy", "pillow's avif"} <= report["made"][
+        "versions"
+    ].keys()
     assert "LPIPS (VGG16)" in {entry["name"] for entry in report["not_computed"]}
     lines = evaluated[1].joinpath("rows.jsonl").read_text().splitlines()
     assert len(report["rows"]) == len(lines) == 3 * (2 * 5 + 8 * 5 + 1 + 6 + 6) + 5
@@ -76,7 +78,12 @@ def test_sheets_show_images_of_all_drives_at_nearest_bytes(evaluated: Evaluated)
         assert [tile.label.split(":")[0] for tile in sheet.pair] == ["original", "side image"]
         last = [tile.label for tile in sheet.rows[-1]]
         assert [label.split(":")[0] for label in last] == ["ours, 1 step", "ours, 2 steps", "JPEG", "x265 intra"]
-        assert all(re.search(r": \d+ bytes, \d+\.\d dB$", label) for label in last)
+        for ours, *others in ([tile for tile in row if "2 steps" not in tile.label] for row in sheet.rows):
+            (count,) = map(int, re.findall(r": (\d+) bytes, \d+\.\d dB$", ours.label))
+            for tile in others:
+                pattern = r": fewest: (\d+) bytes$" if tile.image is None else r": (\d+) bytes, \d+\.\d dB$"
+                (theirs,) = map(int, re.findall(pattern, tile.label))
+                assert (theirs <= 1.25 * count) == (tile.image is not None)
         assert sheet.drawn().shape[1] > 6 * 256
 
 
@@ -86,7 +93,7 @@ def test_an_interrupted_run_goes_on(street: Path, tiny_bundle: Path, tmp_path: P
     def stage_of(stop: int) -> Callable:
         @contextmanager
         def stage(title: str) -> Iterator[Callable[[int, int], None]]:
-            def progress(done: int, total: int) -> None:
+            def progress(done: int, total: int | None) -> None:
                 seen.append((title, done, total))
                 if done == stop:
                     raise KeyboardInterrupt
@@ -95,7 +102,7 @@ def test_an_interrupted_run_goes_on(street: Path, tiny_bundle: Path, tmp_path: P
 
         return stage
 
-    seen: list[tuple[str, int, int]] = []
+    seen: list[tuple[str, int, int | None]] = []
     with pytest.raises(KeyboardInterrupt):
         run(street, tiny_bundle, options, tmp_path / "out", "", stage_of(3))
     file = tmp_path / "out" / "rows.jsonl"
@@ -104,7 +111,7 @@ def test_an_interrupted_run_goes_on(street: Path, tiny_bundle: Path, tmp_path: P
     shutil.rmtree(tmp_path / "out" / "pictures" / "full" / "1_1_steps" / "a")  # a lost picture is made again
     seen.clear()
     evaluation = run(street, tiny_bundle, options, tmp_path / "out", "", stage_of(-1))
-    assert seen[0] == ("coding and measuring", 0, 10)
+    assert seen[:3] == [("reading", 1, None), ("reading", 2, None), ("coding and measuring", 0, 10)]
     assert evaluation is not None and len(evaluation.report["rows"]) == 10
     again = file.read_text()
     assert again.startswith(first)
@@ -113,6 +120,24 @@ def test_an_interrupted_run_goes_on(street: Path, tiny_bundle: Path, tmp_path: P
     fresh = run(street, tiny_bundle, options, None, "", silent)
     assert fresh is not None and fresh.report["rows"] == evaluation.report["rows"]
     assert fresh.report["results"] == evaluation.report["results"]
+
+
+def test_fewer_figures_than_before_and_versions_that_changed(
+    street: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = Options("native", (1,), limit=1, ablations=False, anchors=False)
+    assert run(street, tiny_bundle, options, tmp_path, "", silent) is not None
+    file = tmp_path / "rows.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    for line in lines[:3]:  # as a run with --weights leaves it when it is stopped
+        line["figures"]["LPIPS (VGG16)"] = 0.3
+    file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    again = run(street, tiny_bundle, options, tmp_path, "", silent)
+    assert again is not None and file.read_text().count("\n") == 10
+    assert all("LPIPS (VGG16)" not in result["figures"] for result in again.report["results"])
+    monkeypatch.setattr("mdic_ros.evaluation.run.__version__", "0.0.0")
+    with pytest.raises(ResumeError, match="other versions of the libraries"):
+        run(street, tiny_bundle, options, tmp_path, "", silent)
 
 
 def test_another_bundle_protocol_or_data_is_refused(
@@ -131,5 +156,5 @@ def test_another_bundle_protocol_or_data_is_refused(
 def test_what_makes_no_sense_is_said_at_once(street: Path, tiny_bundle: Path) -> None:
     with pytest.raises(ValueError, match="no protocol 'nonsense'"):
         run(street, tiny_bundle, Options("nonsense"), None, "", silent)
-    with pytest.raises((FileNotFoundError, ValueError)):
+    with pytest.raises(ValueError, match="nothing: no such file or folder"):
         run(street / "nothing", tiny_bundle, Options("native"), None, "", silent)

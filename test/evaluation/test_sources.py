@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mdic_ros.datasets import DatasetError, open_stereo, write_bag
-from mdic_ros.evaluation.sources import AGES, find_recordings, read_pairs
+from mdic_ros.evaluation.sources import AGES, default_protocol, find_recordings, read_pairs
 
 
 def flat(value: int) -> np.ndarray:
@@ -123,6 +123,7 @@ def test_kitti_raw_and_odometry_below_one_folder(tmp_path: Path) -> None:
         for camera in ("image_2", "image_3"):
             save(sequence / camera / "000000.png", 1)
         (sequence / "times.txt").write_text("0.0\n")
+    assert default_protocol(tmp_path) == "kitti"
     pairs = [(p.drive, p.frame, list(p.stale)) for p in read_pairs(tmp_path)]
     assert pairs == [
         ("odometry/dataset/sequences/00", "000000", []), ("odometry/dataset/sequences/05", "000000", []),
@@ -140,6 +141,8 @@ def test_cityscapes_is_its_test_split_and_cities_are_drives(tmp_path: Path) -> N
                 )
     pairs = list(read_pairs(tmp_path))
     assert [p.drive for p in pairs] == ["berlin", "berlin", "munich", "munich"]
+    assert [p.frame[-2:] + p.drive for p in read_pairs(tmp_path, limit=1)] == ["18berlin", "18munich"]
+    assert default_protocol(tmp_path) == "cityscapes"
     assert pairs[1].frame == "berlin_000000_000019" and all(p.stale == {} for p in pairs)
 
 
