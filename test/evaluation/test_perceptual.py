@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -277,6 +278,7 @@ def test_a_set_is_looked_at_once(weights, photographs, soft):
 def test_miou_of_what_the_network_sees(weights, figures, photographs, soft):
     metric = figures["mIoU"]
     assert "segformer" in metric.meaning and "5 classes" in metric.meaning and not metric.lower_is_better
+    assert re.search("unchecked: no published digest; its own sha256 is [0-9a-f]{8}, 5 classes", metric.meaning)
     assert metric.call(photographs, photographs) == 1
     folder, _ = weights
     net = SegformerForSemanticSegmentation.from_pretrained(folder / "segmentation").eval()
