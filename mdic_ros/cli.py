@@ -462,6 +462,7 @@ class Stage(StrEnum):
     all = "all"
     autoencoder = "autoencoder"
     codec = "codec"
+    realism = "realism"
     captioner = "captioner"
     prior = "prior"
 
@@ -673,7 +674,7 @@ def train(
         raise UsageError(f"training needs {error.name}: pip install 'mdic_ros[train]'") from error
 
     yaml_file = config or resource(f"config/train/{stage.value}.yaml")
-    with TrainingData(data, hold_out or ()) as pairs:
+    with TrainingData(data, hold_out or (), out / "disparities.npz") as pairs:
         if stage is Stage.all:
             fingerprint, done = train_all(yaml_file, pairs, out, bundle, minutes)
         else:
@@ -713,7 +714,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except OSError as error:
         _say(f"error: {error.filename or ''}: {error.strerror or error}".replace("error: : ", "error: "))
         sys.exit(1)
-    except ValueError as error:  # of our own kinds: DatasetError, BitstreamError, a bundle that is not one ...
+    # Of our own kinds: DatasetError, BitstreamError, a bundle that is not one, a training that went astray ...
+    except (ValueError, FloatingPointError) as error:
         _say(f"error: {error}")
         sys.exit(1)
     finally:

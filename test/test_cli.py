@@ -155,6 +155,17 @@ def test_user_errors_are_one_message(mdic: Mdic, tmp_path: Path) -> None:
 # --- the codec ---
 
 
+def test_a_training_that_went_astray_is_one_message(
+    mdic: Mdic, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def astray(*_: object) -> None:
+        raise FloatingPointError("the loss was not finite in 10 steps in a row. Lower learning_rate")
+
+    monkeypatch.setattr("mdic_ros.training.stages.train", astray)
+    result = mdic("train", "autoencoder", "--data", pairs, "--bundle", tmp_path / "b", "--out", tmp_path / "o")
+    assert result.code == 1 and "error: the loss was not finite in 10 steps in a row. Lower learning_rate" in result.err
+
+
 def test_image_to_packet_to_picture(mdic: Mdic, pairs: Path, tmp_path: Path, tiny_bundle: Path) -> None:
     packet, decoded = tmp_path / "a.mdic", tmp_path / "a.png"
     left, right = pairs / "left" / "0.png", pairs / "right" / "0.png"

@@ -37,7 +37,7 @@ CLASSES = {
     "side_alignment": {"mdic_ros.models.side_alignment.SideAlignment"},
     "side_fusion": {"mdic_ros.models.side_fusion.SideFusion"},
     "unet": {"diffusers.UNet2DConditionModel"},
-    "detail_refiner": {"mdic_ros.models.side_alignment.DetailRefiner"},
+    "detail_refiner": {"mdic_ros.models.detail_refiner.DetailRefiner"},
     "text_encoder": {"transformers.CLIPTextModel"},
     "tokenizer": {"transformers.CLIPTokenizer"},
     "captioner": {"mdic_ros.models.captioner.Captioner"},

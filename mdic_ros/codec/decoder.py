@@ -132,7 +132,7 @@ class Decoder:
         empty = self._encode_text("") if self._guidance != 1 else None
         z = self._mdic.denoise(noise, condition, z_text, steps, self._guidance, empty)
         clock.lap("denoise")
-        image = to_image(self._mdic.pixels(z, condition, view), height, width)
+        image = to_image(self._mdic.pixels(z, condition, view)[0], height, width)
         mask = F.interpolate(condition.mask, size=padded, mode="bilinear", align_corners=False)
         shared = to_image(2 * mask - 1, height, width)[:, :, 0]
         clock.lap("pixels")

@@ -102,7 +102,7 @@ class Encoder:
         clock.lap("autoencoder")
         features = self._hyper_align(z)
         clock.lap("features")
-        _, indices, _ = self._quantizer(features)
+        indices = self._quantizer(features)[1]
         clock.lap("tokens")
         budget = None if max_bytes is None else max_bytes - len(headers[0])
         payloads = self._coder.encode([tokens[0] for tokens in indices[:count]], headers[-1], budget)

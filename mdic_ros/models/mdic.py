@@ -18,18 +18,19 @@ from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
 from torch import Tensor, nn
 
 from mdic_ros.models.autoencoder import decode_latent, downscale, encode_latent
+from mdic_ros.models.detail_refiner import DetailRefiner
 from mdic_ros.models.hyper_align import HyperAlign
 from mdic_ros.models.mask_generator import MaskGenerator
 from mdic_ros.models.quantizer import MultiScaleQuantizer
-from mdic_ros.models.side_alignment import DetailRefiner, SideAlignment
+from mdic_ros.models.side_alignment import Match, SideAlignment
 from mdic_ros.models.side_fusion import SideFusion
 
 #: Images are padded to multiples of this many pixels: token grids down to quarters of the feature grid (16 pixels), and
 #: four levels of the denoiser on the latent (8 pixels), are whole then. Part of the stream's format.
 MULTIPLE = 64
 
-#: What can be left out to see what it is worth (paper, table of ablations): "g1" passes x^ on as it is, "g2" the aligned
-#: side latent without its gate, "mask" takes all of the side image as shared.
+#: What can be left out to see what it is worth (paper, table of ablations): "g1" passes x^ on as it is, "g2" the
+#: aligned side latent without its gate, "mask" takes all of the side image as shared.
 ABLATIONS = ("g1", "g2", "mask")
 
 
@@ -52,6 +53,7 @@ class Condition:
     latent: Tensor  #: [z_d, projected x^_c], (B, C + condition, H/8, W/8)
     z_y: Tensor  #: aligned side latent (B, C, H/8, W/8)
     mask: Tensor  #: m_v, (B, 1, H/16, W/16) in [0, 1]
+    matches: list[Match]  #: where the alignment at /8 looked, for training
 
 
 class MDIC(nn.Module):
@@ -95,7 +97,7 @@ class MDIC(nn.Module):
         image = image * present
         with torch.no_grad():
             z_y = encode_latent(self.vae, image) * present
-        partial, _, commitment = self.quantizer(self.hyper_align_side(z_y), learn=False)
+        partial, _, commitment, _ = self.quantizer(self.hyper_align_side(z_y), learn=False)
         return Side(image, z_y, partial[-1] * present, present, commitment)
 
     def no_side(self, size: tuple[int, int], batch: int = 1) -> Side:
@@ -113,14 +115,14 @@ class MDIC(nn.Module):
 
     def condition(self, x_hat: Tensor, side: Side) -> Condition:
         """MG-SISM on aligned side information: x^ (B, M, H/16, W/16) and the side image to the condition."""
-        z_y, y_hat = self.side_alignment(x_hat, side.y_hat, side.z_y)
+        z_y, y_hat, matches = self.side_alignment(x_hat, side.y_hat, side.z_y)
         z_y, y_hat = z_y * side.present, y_hat * side.present
         mask = self.mask_generator(x_hat, y_hat)
         if "mask" in self.without:
             mask = torch.ones_like(mask)
         mask = mask * side.present
         x_c, latent = self.side_fusion(x_hat, y_hat, z_y, mask, self.without)
-        return Condition(x_c, latent, z_y, mask)
+        return Condition(x_c, latent, z_y, mask, matches)
 
     def velocity(self, noisy: Tensor, timestep: Tensor, condition: Condition, z_text: Tensor) -> Tensor:
         """v-prediction of the denoiser: noisy latent (B, C, h, w), timestep (B,) int64, z_text (B, L, D)."""
@@ -153,10 +155,13 @@ class MDIC(nn.Module):
             latent = self.scheduler.step(v.to(noise.dtype), t, latent).prev_sample
         return latent
 
-    def pixels(self, z: Tensor, condition: Condition, side: Side) -> Tensor:
-        """Clean latent to picture (B, 3, H, W), about [-1, 1]: LDM decoder, then the refiner."""
+    def pixels(self, z: Tensor, condition: Condition, side: Side) -> tuple[Tensor, list[Match]]:
+        """Clean latent to picture (B, 3, H, W), about [-1, 1]: LDM decoder, then the refiner; and where that looked."""
         picture = decode_latent(self.vae, z)
-        return self.detail_refiner(picture, condition.x_c, side.image, condition.mask, side.present)
+        refined: tuple[Tensor, list[Match]] = self.detail_refiner(
+            picture, condition.x_c, side.image, side.y_hat, condition.mask, side.present
+        )
+        return refined
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:

@@ -1,8 +1,12 @@
 """Multi-scale residual vector quantisation: features <-> indices on token grids from coarse to fine.
 
-The codebooks are the paper's (cosine similarity, dimension 32, section 3.2), one per grid; the residual pyramid is that
-of VAR (Tian et al., 2024, arXiv 2404.02905): each grid codes what the coarser ones left over, so any prefix of the
-indices is a picture. A single grid is the paper's own layout: a list of length one.
+The residual pyramid is that of VAR (Tian et al., 2024, arXiv 2404.02905): each grid codes what the coarser ones
+left over, so any prefix of the grids is a valid, coarser picture. A single grid of "1" is the layout of the paper
+(section 3.2).
+
+Codes are compared in 32 dimensions as in the paper, but by Euclidean distance, not by cosine: left-overs shrink
+towards zero where the picture is flat, and there they all fall on one code that the prior knows to expect. By
+cosine the noise of flat places is blown up to unit length and costs as many bits as foliage.
 """
 
 from __future__ import annotations
@@ -40,22 +44,21 @@ class MultiScaleQuantizer(ModelMixin, ConfigMixin):
         self.fractions = [Fraction(g) for g in grids]
         if any(4 % f.denominator or not 0 < f <= 1 for f in self.fractions):
             raise ValueError(f"grids must be quarters, halves or the whole of the feature grid, not {grids}")
+        self.project_in = nn.Conv2d(features, codebook_dim, 1)
+        self.project_out = nn.Conv2d(codebook_dim, features, 1)
         self.quantizers = nn.ModuleList(
             VectorQuantize(
-                dim=features,
+                dim=codebook_dim,
                 codebook_size=codebook_size,
-                codebook_dim=codebook_dim,
-                use_cosine_sim=True,
                 decay=0.98,
                 threshold_ema_dead_code=0.01,
-                rotation_trick=True,
+                rotation_trick=False,  # scaled gradients of five left-overs in a row would not add up to one
                 commitment_weight=1.0,
-                layernorm_after_project_in=False,
             )
             for _ in grids
         )
         # What a grid says between its tokens: bilinear upsampling, then a learned touch-up (VAR's phi).
-        self.phi = nn.ModuleList(nn.Conv2d(features, features, 3, padding=1) for _ in grids)
+        self.phi = nn.ModuleList(nn.Conv2d(codebook_dim, codebook_dim, 3, padding=1) for _ in grids)
         for parameter in self.phi.parameters():
             nn.init.zeros_(parameter)
 
@@ -64,49 +67,57 @@ class MultiScaleQuantizer(ModelMixin, ConfigMixin):
         fraction = self.fractions[scale]
         return int(height * fraction), int(width * fraction)
 
-    def expect(self, batch: int, height: int, width: int) -> None:
+    def expect(self, batch: int, height: int, width: int, *, fresh: bool = True) -> None:
         """Sets below which use a code counts as dead, for training batches of feature grids of height x width.
 
-        A code that gets less than a twentieth of its share is replaced by a feature of the batch. All codes count as
-        dead at the start, so the codebooks begin as samples of the first batch.
+        A code that gets less than a fiftieth of its share is replaced by a feature of the batch. With `fresh` all codes
+        count as dead now, so that the codebooks begin as samples of the first batch.
         """
         for scale, quantizer in enumerate(self.quantizers):
             rows, columns = self.grid(scale, height, width)
             share = batch * rows * columns / self.config.codebook_size
             codebook: Any = quantizer._codebook
-            codebook.threshold_ema_dead_code = codebook.reset_cluster_size = 0.05 * share
-            codebook.cluster_size.zero_()
+            codebook.threshold_ema_dead_code = codebook.reset_cluster_size = 0.02 * share
+            if fresh:
+                codebook.cluster_size.zero_()
 
-    def forward(self, features: Tensor, *, learn: bool = True) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    def forward(
+        self, features: Tensor, *, learn: bool = True, soft: bool = False
+    ) -> tuple[list[Tensor], list[Tensor], Tensor, list[Tensor]]:
         """Quantises features.
 
         Args:
             features: (B, M, h, w), h and w multiples of four.
             learn: in training mode, move the codebooks towards these features; off for the side image, whose
                 features are to fit the codebooks of the coded one.
+            soft: also assign softly, for a rate whose gradient reaches the encoder.
 
         Returns:
             Per grid the reconstruction x^ from it and all coarser ones, (B, M, h, w); per grid the indices
-            (B, h_k, w_k) int64; and the commitment loss, a scalar.
+            (B, h_k, w_k) int64; the commitment loss, a scalar; and, if `soft`, per grid the soft assignments
+            (B, h_k, w_k, K) that sum to one (as RDVQ, 2026: a softmax over negative distances), else no item.
         """
         _, _, h, w = features.shape
-        features = features.float()
-        total = torch.zeros_like(features)
-        partial, indices = [], []
-        commitment = features.new_zeros(())
-        for scale, quantizer in enumerate(self.quantizers):
-            grid = self.grid(scale, h, w)
-            left_over = features - total.detach()
-            if grid != (h, w):
-                left_over = F.adaptive_avg_pool2d(left_over, grid)
-            tokens = left_over.flatten(2).transpose(1, 2)
-            with torch.autocast(features.device.type, enabled=False):
+        with torch.autocast(features.device.type, enabled=False):
+            target = self.project_in(features.float())
+            total = torch.zeros_like(target)
+            partial, indices, assignments = [], [], []
+            commitment = target.new_zeros(())
+            for scale, quantizer in enumerate(self.quantizers):
+                grid = self.grid(scale, h, w)
+                # The losses of a grid move the features alone; the straight-through gradient goes through all grids,
+                # so that what a finer grid repairs is not asked of the features twice.
+                tokens, through = (self._tokens(target - before, grid) for before in (total.detach(), total))
                 code, index, loss = quantizer(tokens, freeze_codebook=not learn)
-            indices.append(index.view(-1, *grid))
-            total = total + self._spread(scale, code, grid, (h, w))
-            partial.append(total)
-            commitment = commitment + loss.sum()
-        return partial, indices, commitment / len(self.quantizers)
+                indices.append(index.view(-1, *grid))
+                if soft:
+                    assignments.append(self._assign(scale, tokens).unflatten(1, grid))
+                code = through + (code - through).detach()
+                total = total + self._spread(scale, code, grid, (h, w))
+                partial.append(self.project_out(total))
+                # Relative to the spread of the features, so that shrinking all of them gains nothing.
+                commitment = commitment + loss.sum() / target.detach().var().clamp(min=1e-6)
+        return partial, indices, commitment / len(self.quantizers), assignments
 
     def dequantize(self, indices: list[Tensor], size: tuple[int, int]) -> Tensor:
         """Indices of the first grids, (B, h_k, w_k) int64 each, to x^ (B, M, *size)."""
@@ -117,7 +128,21 @@ class MultiScaleQuantizer(ModelMixin, ConfigMixin):
             total = part if total is None else total + part
         if total is None:
             raise ValueError("no indices: at least the coarsest grid is needed")
-        return total
+        return self.project_out(total)
+
+    @staticmethod
+    def _tokens(left_over: Tensor, grid: tuple[int, int]) -> Tensor:
+        """(B, d, h, w) to (B, h_k * w_k, d)."""
+        if grid != left_over.shape[-2:]:
+            left_over = F.adaptive_avg_pool2d(left_over, grid)
+        return left_over.flatten(2).transpose(1, 2)
+
+    def _assign(self, scale: int, tokens: Tensor) -> Tensor:
+        """(B, n, d) to (B, n, K): softmax of negative squared distances over their least one's mean."""
+        codes = cast(VectorQuantize, self.quantizers[scale]).codebook.detach()
+        distance = tokens.square().sum(-1, keepdim=True) - 2 * tokens @ codes.t() + codes.square().sum(-1)
+        scale_of = distance.detach().amin(-1).mean().clamp(min=1e-6)
+        return (-2 * distance / scale_of).softmax(-1)
 
     def _spread(self, scale: int, code: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
         code = code.transpose(1, 2).unflatten(2, grid)

@@ -1,17 +1,29 @@
 """Stereo alignment: brings the side image's detail to where it belongs in the coded view (ours, not the paper's).
 
-In a rectified pair the same point lies on the same row of both views. So each position of the coded view looks along
-its row of the side view: cross-attention with a learned bias over the horizontal offset, at /8 on latents before the
-fusion, and at /4 on pixels after the LDM decoder.
+In a rectified pair the same point lies on the same row of both views. So each position of the coded view looks
+along its row of the side view, and along the rows next to it, since few rigs are rectified to the pixel: cross-
+attention at /8 on latents before the fusion, and at /4 on pixels after the LDM decoder. What the attention points
+at is an offset in pixels, which training compares with a stereo matcher's, and along which the side image's own
+pixels are fetched at last.
+
+Three things speak for a place on the row, and their log-probabilities add up: that it looks alike (query and key),
+what the coded view says of its own distance, and what the side view says of its own. The latter two are what a
+single picture tells of distance: the road, the height of a car.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
+
+#: Most scores of a row attention that are in memory at once outside training: 16 MiB in float32.
+MOST_SCORES = 1 << 22
 
 
 class ResBlock(nn.Module):
@@ -31,55 +43,125 @@ class ResBlock(nn.Module):
         return x + self.body(x)
 
 
+@dataclass(frozen=True)
+class Match:
+    """Where each position of the coded view looks in the side view."""
+
+    #: (B, h, w, rows, w): mean of the heads; rows: the own one in the middle. None outside training, which alone
+    #: asks for it: it grows with the square of the width.
+    probability: Tensor | None
+    offset: Tensor  #: (B, 2, h, w): expected displacement x, y from the coded to the side view, in positions
+
+
 class RowAttention(nn.Module):
-    """Cross-attention along rows with a learned bias over the horizontal offset.
+    """Cross-attention along the own row and its neighbours.
 
     Args:
         channels: width of queries, keys and values.
         heads: attention heads.
         reach: offsets beyond +-reach positions share one bias.
+        rows: neighbouring rows above and below that are searched, too.
     """
 
-    def __init__(self, channels: int, heads: int, reach: int) -> None:
+    def __init__(self, channels: int, heads: int, reach: int, rows: int = 1) -> None:
         super().__init__()
-        self.heads, self.reach = heads, reach
+        self.heads, self.reach, self.rows = heads, reach, rows
         self.norm_x, self.norm_y = nn.GroupNorm(8, channels), nn.GroupNorm(8, channels)
         self.q = nn.Conv2d(channels, channels, 1)
         self.kv = nn.Conv2d(channels, 2 * channels, 1)
         self.out = nn.Conv2d(channels, channels, 1)
-        self.offset_bias = nn.Parameter(torch.zeros(heads, 2 * reach + 1))
+        self.offset_bias = nn.Parameter(torch.zeros(heads, 2 * rows + 1, 2 * reach + 1))
+        # What each view knows of its own offsets, per head: the offset in units of `reach`, and how sure it is.
+        self.guess_x, self.guess_y = (nn.Conv2d(channels, 2 * heads, 1) for _ in range(2))
         with torch.no_grad():
-            # The left view's point lies further right than the right view's: start by looking nearby.
+            # The left view's point lies further right than the right view's: start by looking nearby, on the own row.
             offsets = torch.arange(-reach, reach + 1, dtype=torch.float32)
-            self.offset_bias.copy_(-(offsets.abs() / reach * 4).expand(heads, -1))
+            distance = torch.arange(-rows, rows + 1, dtype=torch.float32).abs()[:, None] * 2
+            self.offset_bias.copy_((-(offsets.abs() / reach * 4) - distance).expand(heads, -1, -1))
+            for guess in (self.guess_x, self.guess_y):
+                nn.init.normal_(guess.weight, std=0.01)
+                bias = cast(Tensor, guess.bias)
+                bias.zero_()
+                bias[1::2] = -4.0  # not sure of anything
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """What each position of x (B, C, h, w) finds on its row of y (B, C, h, w): (B, C, h, w)."""
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Match]:
+        """What each position of x (B, C, h, w) finds in y (B, C, h, w): (B, C, h, w), and where."""
         b, c, h, w = x.shape
+        n = 2 * self.rows + 1
 
-        def rows(t: Tensor) -> Tensor:
-            return t.permute(0, 2, 3, 1).reshape(b * h, w, self.heads, -1).transpose(1, 2)
+        def lines(t: Tensor) -> Tensor:
+            """(B, C, h, w) to (B, h, heads, w, C / heads)."""
+            return t.permute(0, 2, 3, 1).reshape(b, h, w, self.heads, -1).transpose(2, 3)
 
-        q = rows(self.q(self.norm_x(x)))
-        k, v = (rows(t) for t in self.kv(self.norm_y(y)).chunk(2, dim=1))
-        position = torch.arange(w, device=x.device)
-        offset = (position[None, :] - position[:, None]).clamp(-self.reach, self.reach) + self.reach
-        bias = self.offset_bias[:, offset].to(q.dtype)
-        found = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.unsqueeze(0))
-        found = found.transpose(1, 2).reshape(b, h, w, c).permute(0, 3, 1, 2)
-        return self.out(found)
+        def around(t: Tensor, outside: float = 0.0) -> Tensor:
+            """(B, h, heads, w, d) to (B, h, heads, n * w, d): of the rows around each row."""
+            padded = F.pad(t, (0, 0, 0, 0, 0, 0, self.rows, self.rows), value=outside)
+            return torch.cat([padded[:, r : r + h] for r in range(n)], dim=3)
+
+        x, y = self.norm_x(x), self.norm_y(y)
+        key, value = self.kv(y).chunk(2, dim=1)
+        # Positions in units of `reach`, about the middle, where float32 is finest.
+        column = (torch.arange(w, device=x.device, dtype=torch.float32) - w // 2) / self.reach
+        column = column[:, None].expand(b, h, self.heads, w, 1)
+        with torch.autocast(x.device.type, enabled=False):
+            x_where, x_sure = self._guess(lines(self.guess_x(x)))
+            y_where, y_sure = self._guess(lines(self.guess_y(y)))
+            # -sure * (offset - where)^2 for both guesses, but for what is the same all along a row, written as products
+            # of a term of x and one of y, so that they are part of the matrix product.
+            middle, target = column + x_where, column - y_where
+            q = lines(self.q(x)).float() * (c // self.heads) ** -0.5
+            one = torch.ones_like(column)
+            q = torch.cat([q, -x_sure, 2 * x_sure * middle, one, 2 * column, -column.square(), one], dim=-1)
+            terms = [lines(key).float(), column.square(), column, -y_sure * target.square(), y_sure * target, y_sure]
+            inside = around(torch.zeros_like(column), outside=-1e4)
+            k = torch.cat([around(torch.cat(terms, dim=-1)), inside], dim=-1)
+            values, bias = around(lines(value)), self._bias(w)
+            # Rows do not depend on one another, so that any number of them may be looked at at a time.
+            step = h if self.training else max(1, MOST_SCORES // (b * self.heads * w * n * w))
+            found, probabilities, offsets = [], [], []
+            for top in range(0, h, step):
+                rows = slice(top, top + step)
+                attention = (q[:, rows] @ k[:, rows].transpose(-1, -2) + bias).softmax(-1)
+                found.append(attention.to(value.dtype) @ values[:, rows])
+                probability = attention.mean(2).unflatten(3, (n, w))
+                offsets.append(self._expected(probability))
+                if self.training:
+                    probabilities.append(probability)
+        seen = torch.cat(found, dim=1).transpose(2, 3).reshape(b, h, w, c).permute(0, 3, 1, 2)
+        match = Match(torch.cat(probabilities, dim=1) if self.training else None, torch.cat(offsets, dim=2))
+        return self.out(seen), match
+
+    def _guess(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Offset in units of `reach` and precision in 1 / reach^2, (B, h, heads, w, 1) each."""
+        where, sure = t.float().split(1, dim=-1)
+        return where, self.reach**2 * F.softplus(sure)
+
+    def _bias(self, w: int) -> Tensor:
+        """(heads, w, n * w): of the offset alone."""
+        column = torch.arange(w, device=self.offset_bias.device)
+        offset = (column[None, :] - column[:, None]).clamp(-self.reach, self.reach) + self.reach
+        return self.offset_bias[:, :, offset].transpose(1, 2).flatten(2)
+
+    def _expected(self, probability: Tensor) -> Tensor:
+        w, n = probability.shape[2], probability.shape[3]
+        column = torch.arange(w, device=probability.device, dtype=probability.dtype)
+        row = torch.arange(n, device=probability.device, dtype=probability.dtype) - self.rows
+        horizontal = probability.sum(3) @ column - column
+        vertical = probability.sum(4) @ row
+        return torch.stack([horizontal, vertical], dim=1)
 
 
 class AlignmentBlock(nn.Module):
-    """Row attention followed by a residual block on what is decoded so far."""
+    """Row attention followed by a residual block on what is decoded so far; arguments as in `RowAttention`."""
 
     def __init__(self, channels: int, heads: int, reach: int) -> None:
         super().__init__()
         self.attention = RowAttention(channels, heads, reach)
         self.mix = ResBlock(channels)
 
-    def forward(self, x: Tensor, y: Tensor, share: Tensor | float = 1.0) -> Tensor:
-        return self.mix(x + share * self.attention(x, y))
+    def forward(self, x: Tensor, y: Tensor, share: Tensor | float = 1.0) -> tuple[Tensor, Match]:
+        found, match = self.attention(x, y)
+        return self.mix(x + share * found), match
 
 
 class SideAlignment(ModelMixin, ConfigMixin):
@@ -90,6 +172,7 @@ class SideAlignment(ModelMixin, ConfigMixin):
         features: M, channels of x^ and y^.
         channels: width inside.
         blocks: alignment blocks.
+        heads: attention heads of a block; their number divides `channels`.
         reach: see `RowAttention`, in latent positions (8 pixels each).
     """
 
@@ -112,7 +195,7 @@ class SideAlignment(ModelMixin, ConfigMixin):
         self.to_latent = nn.Conv2d(channels, latent_channels, 3, padding=1)
         self.to_features = nn.Conv2d(channels, features, 2, stride=2)
 
-    def forward(self, x_hat: Tensor, y_hat: Tensor, z_y: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x_hat: Tensor, y_hat: Tensor, z_y: Tensor) -> tuple[Tensor, Tensor, list[Match]]:
         """Aligns the side image to the coded view.
 
         Args:
@@ -120,64 +203,13 @@ class SideAlignment(ModelMixin, ConfigMixin):
             z_y: latent of the side image (B, C, h, w).
 
         Returns:
-            z_y brought to the coded view's positions (B, C, h, w), and y^ likewise (B, M, h/2, w/2).
+            z_y brought to the coded view's positions (B, C, h, w), y^ likewise (B, M, h/2, w/2), and where each block
+            looked.
         """
         x = self.up_x(x_hat)
         y = self.mix_y(self.in_y(z_y) + self.up_y(y_hat))
+        matches = []
         for block in self.align:
-            x = block(x, y)
-        return self.to_latent(x), self.to_features(x)
-
-
-class DetailRefiner(ModelMixin, ConfigMixin):
-    """Alignment at /4, after the LDM decoder: side pixels reach the picture where they are visible.
-
-    The decoded picture itself asks the questions here, and it knows better than the indices where it is.
-    """
-
-    @register_to_config
-    def __init__(
-        self,
-        features: int = 192,
-        channels: int = 96,
-        blocks: int = 2,
-        heads: int = 4,
-        reach: int = 48,
-        patch: int = 4,
-    ) -> None:
-        super().__init__()
-        self.unshuffle, self.shuffle = nn.PixelUnshuffle(patch), nn.PixelShuffle(patch)
-        pixels = 3 * patch * patch
-        self.in_x = nn.Conv2d(pixels, channels, 3, padding=1)
-        self.in_y = nn.Conv2d(pixels, channels, 3, padding=1)
-        self.in_mask = nn.Conv2d(1, channels, 1)
-        self.in_features = nn.Sequential(nn.Conv2d(features, 4 * channels, 1), nn.PixelShuffle(2))
-        self.mix_x, self.mix_y = ResBlock(channels), ResBlock(channels)
-        self.align = nn.ModuleList(AlignmentBlock(channels, heads, reach) for _ in range(blocks))
-        self.out = nn.Conv2d(channels, pixels, 3, padding=1)
-        for parameter in self.out.parameters():
-            nn.init.zeros_(parameter)
-
-    def forward(self, picture: Tensor, x_c: Tensor, side: Tensor, mask: Tensor, present: Tensor) -> Tensor:
-        """Refines a decoded picture.
-
-        Args:
-            picture: (B, 3, H, W), about [-1, 1].
-            x_c: cluster-fused features (B, M, H/16, W/16).
-            side: side image (B, 3, H, W) in [-1, 1].
-            mask: m_v (B, 1, H/16, W/16) in [0, 1].
-            present: (B, 1, 1, 1), 1 where there is a side image, else 0.
-
-        Returns:
-            The refined picture (B, 3, H, W).
-        """
-        x = self.unshuffle(picture).contiguous(memory_format=torch.channels_last)
-        y = self.unshuffle(side).contiguous(memory_format=torch.channels_last)
-        size = x.shape[-2:]
-        guide = F.interpolate(self.in_features(x_c), size=size, mode="bilinear", align_corners=False)
-        share = F.interpolate(mask, size=size, mode="bilinear", align_corners=False)
-        x = self.mix_x(self.in_x(x) + self.in_mask(share) + guide)
-        y = self.mix_y(self.in_y(y))
-        for block in self.align:
-            x = block(x, y, present * share)
-        return picture + self.shuffle(self.out(x))
+            x, match = block(x, y)
+            matches.append(match)
+        return self.to_latent(x), self.to_features(x), matches

@@ -109,6 +109,8 @@ class SideFusion(ModelMixin, ConfigMixin):
         features: M.
         channels: width inside G2.
         condition: channels of the projected x^_c.
+        heads: attention heads of G1; their number divides `features`.
+        layers: transformer blocks of G1.
     """
 
     @register_to_config

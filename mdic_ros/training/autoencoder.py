@@ -1,4 +1,4 @@
-"""Stage 1: the LDM autoencoder. Its weights are frozen afterwards, as the paper freezes Stable Diffusion's."""
+"""Stage 1: the LDM autoencoder. Its encoder is frozen afterwards, as the paper freezes Stable Diffusion's."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from mdic_ros.models.autoencoder import decode_latent, encode_latent
+from mdic_ros.training.bundling import write_component
 from mdic_ros.training.data import Batch
 
 #: A 2.9 M-parameter /8 autoencoder with eight channels and a 4x4 pixel-unshuffle stem.
@@ -46,7 +47,7 @@ class AutoencoderStage:
         self.network: AutoencoderKL = AutoencoderKL(**config.vae).to(device)
         self.network.to(memory_format=torch.channels_last)
 
-    def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
         image = batch.x.to(self.device)
         z = encode_latent(self.network, image, sample=True)
         output = decode_latent(self.network, z).float()
@@ -64,7 +65,7 @@ class AutoencoderStage:
         raw = z.float() / scale + shift
         output = decode_latent(self.network, z).float().clamp(-1, 1)
         self.latent_mean, self.latent_std = raw.mean().item(), raw.std().item()
-        return {"psnr": psnr(F.mse_loss(output, image)), "latent_std": self.latent_std}
+        return {"psnr": psnr(F.mse_loss(output, image)).item(), "latent_std": self.latent_std}
 
     def pictures(self) -> dict[str, Tensor]:
         """The first held-out pictures, and what the autoencoder makes of them."""
@@ -74,10 +75,10 @@ class AutoencoderStage:
     def save(self, bundle: Path) -> None:
         before = self.network.config.scaling_factor, self.network.config.shift_factor
         self.network.register_to_config(scaling_factor=1 / self.latent_std, shift_factor=self.latent_mean)
-        self.network.save_pretrained(bundle / "vae")
+        write_component(self.network, bundle / "vae")
         self.network.register_to_config(scaling_factor=before[0], shift_factor=before[1])
 
 
-def psnr(mse: Tensor) -> float:
-    """PSNR in dB of a mean squared error between images in [-1, 1]."""
-    return -10 * torch.log10(mse.detach() / 4).item()
+def psnr(mse: Tensor) -> Tensor:
+    """PSNR in dB of a mean squared error between images in [-1, 1]; scalars, without a gradient."""
+    return -10 * torch.log10(mse.detach() / 4)

@@ -13,7 +13,7 @@ from accelerate.utils import broadcast_object_list
 from mdic_ros.training.config import ConfigError, as_dataclass, read_yaml
 from mdic_ros.training.loop import start_processes
 from mdic_ros.training.sources import TrainingData
-from mdic_ros.training.stages import STAGES, StageConfig, finish, train_stage
+from mdic_ros.training.stages import STAGES, StageConfig, check_captions, finish, train_stage
 
 #: Share of the budget, and seconds of it, that are kept for loading libraries, finishing the bundle and leaving.
 _RESERVE_SHARE, _RESERVE_S = 0.02, 10.0
@@ -23,7 +23,7 @@ _RESERVE_SHARE, _RESERVE_S = 0.02, 10.0
 class AllConfig:
     """The options of all.yaml."""
 
-    minutes: float = 80.0  #: for everything: loading data, training, validations, finishing the bundle
+    minutes: float = 101.0  #: for everything: loading data, training, validations, finishing the bundle
     shares: dict = field(default_factory=dict)  #: stage -> its share of the time; any unit; a stage left out is not run
 
     def __post_init__(self) -> None:
@@ -102,14 +102,14 @@ def train_all(
         The bundle's fingerprint, or None when it is not whole; and whether everything is done, or somebody stopped it.
 
     Raises:
-        ConfigError: a YAML is wrong; all are read first.
+        ConfigError: a YAML is wrong, or captions are missing; both are seen before anything is trained.
         DatasetError: the data cannot be used.
     """
     options: AllConfig = as_dataclass(f"{config}", read_yaml(config, ("minutes", "shares")), AllConfig)
     stages = [stage for stage in STAGES if stage in options.shares]
     configs = {stage: StageConfig(stage, config.parent / f"{stage}.yaml") for stage in stages}
-    if "captioner" in stages and not data.captions:
-        raise ConfigError(f"{data.path} has no captions.jsonl, which the captioner learns from; write one beside it")
+    if "captioner" in stages:
+        check_captions(configs["captioner"], data)
     total = minutes if minutes is not None else options.minutes
     usable = total - max(_RESERVE_SHARE * total, min(_RESERVE_S / 60, total / 4))
     out.mkdir(parents=True, exist_ok=True)

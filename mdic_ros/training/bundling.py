@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
 
 from mdic_ros.codec.bundle import write_index
 
 
+def write_component(part: Any, folder: Path) -> None:
+    """Writes what has a `save_pretrained`; whoever reads a file of it meanwhile finds it whole, the old or the new."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    part.save_pretrained(partial)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in partial.iterdir():
+        file.replace(folder / file.name)
+    partial.rmdir()
+
+
 def halve(folder: Path) -> None:
-    """Rewrites the float32 weights of a component in float16, half the size."""
+    """Rewrites the float32 weights of a component in float16, half the size; files that are so are left alone."""
     for file in folder.glob("*.safetensors"):
         tensors = load_file(file)
-        tensors = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
-        save_file(tensors, file, metadata={"format": "pt"})
+        if any(t.dtype.is_floating_point and t.dtype != torch.float16 for t in tensors.values()):
+            tensors = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+            partial = file.with_suffix(".partial")
+            save_file(tensors, partial, metadata={"format": "pt"})
+            partial.replace(file)
 
 
 def store_in_half(bundle: Path) -> None:

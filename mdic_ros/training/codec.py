@@ -2,11 +2,13 @@
 
 One loss trains HyperAlign, the codebooks, the prior, the alignment, the mask, the fusion, the text encoder and the
 denoiser: v-prediction + commitment + rate + text-supervised mask, and a pixel loss through the LDM decoder on the
-predicted clean picture, which also trains the refiner.
+predicted clean picture, which also trains that decoder and the refiner. Ours: the rate's gradient reaches the encoder
+through soft assignments, and a stereo matcher's offsets teach the alignment where to look and the mask what is shared.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -20,15 +22,17 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from mdic_ros.models.autoencoder import encode_latent
+from mdic_ros.models.detail_refiner import DetailRefiner
 from mdic_ros.models.entropy_model import EntropyModel
 from mdic_ros.models.hyper_align import HyperAlign
 from mdic_ros.models.mask_generator import MaskGenerator
-from mdic_ros.models.mdic import MDIC, Side
+from mdic_ros.models.mdic import MDIC, Condition, Side
 from mdic_ros.models.quantizer import MultiScaleQuantizer
-from mdic_ros.models.side_alignment import DetailRefiner, SideAlignment
+from mdic_ros.models.side_alignment import Match, SideAlignment
 from mdic_ros.models.side_fusion import SideFusion
-from mdic_ros.models.text import NounPredictor, encode_text, mask_nouns, noun_loss
+from mdic_ros.models.text import IGNORE, NounPredictor, encode_text, mask_nouns, noun_loss
 from mdic_ros.training.autoencoder import psnr
+from mdic_ros.training.bundling import write_component
 from mdic_ros.training.data import Batch
 
 #: v-prediction with zero terminal signal (Lin et al., 2024, arXiv 2305.08891): the first step sees noise alone, so a
@@ -68,19 +72,54 @@ class CodecConfig:
     groups: tuple[int, ...] = (1, 2, 4, 4, 4)  #: coding schedule: groups of tokens per grid
     condition: int = 48
     unet: dict = field(default_factory=lambda: dict(SMALL_UNET))
-    refiner_channels: int = 96
+    refiner: dict = field(default_factory=dict)  #: further options of the detail refiner
     prior: dict = field(default_factory=dict)  #: further options of the entropy model
-    rate_share: tuple[float, ...] = (0.1, 0.2, 0.35, 0.15, 0.2)  #: how often training decodes each rate point
-    no_side: float = 0.15  #: share of samples without side image
-    foreign_side: float = 0.05  #: share with the side image of another scene
-    no_text: float = 0.1
-    last_timestep: float = 0.6  #: share of samples at the first step of the sampler
-    velocity_weight: float = 0.25
+    rate_share: tuple[float, ...] = (0.12, 0.18, 0.3, 0.12, 0.28)  #: how often training decodes each rate point
+    no_side: float = 0.1  #: share of samples without side image
+    foreign_side: float = 0.1  #: share with the side image of another scene
+    stale: float = 0.12  #: share with one that is one to ten frames older, of either camera
+    unrectified: float = 0.1  #: share with one that is up to four pixels higher or lower
+    no_text: float = 0.05
+    last_timestep: float = 0.75  #: share of samples at the first step of the sampler
+    velocity_weight: float = 0.1
     pixel_weight: float = 10.0
-    l1_weight: float = 0.1
+    l1_weight: float = 0.05
     commitment_weight: float = 0.1
-    rate_weight: float = 0.02  #: per bit and token
+    rate_weight: float = 0.02  #: per bit and token, for the prior
+    soft_rate_weight: float = 0.02  #: per bit and token, for the encoder
+    match_weight: float = 0.05  #: cross-entropy, nats, of where the alignment looks
+    offset_weight: float = 0.02  #: per pixel that the side image is fetched from a wrong place
+    shared_weight: float = 0.05  #: cross-entropy of the mask
     mask_weight: float = 0.1  #: lambda_mask of the paper
+
+    def __post_init__(self) -> None:
+        for name in ("groups", "rate_share"):
+            if len(getattr(self, name)) != len(self.grids):
+                raise ValueError(
+                    f"{name} has {len(getattr(self, name))} entries, it must have one per grid: {len(self.grids)}"
+                )
+        if min(self.rate_share) < 0 or not math.isclose(sum(self.rate_share), 1, abs_tol=1e-8):
+            raise ValueError(f"rate_share is {list(self.rate_share)}, it must be shares that sum to 1")
+        for name in ("no_side", "foreign_side", "stale", "unrectified", "no_text", "last_timestep"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, it must be a share, 0 to 1")
+        if self.no_side + self.foreign_side > 1:
+            raise ValueError(f"no_side and foreign_side are {self.no_side} and {self.foreign_side}, more than 1 in sum")
+
+
+#: What the stage trains, in the bundle's names.
+PARTS: dict[str, type[Any]] = {
+    "hyper_align": HyperAlign,
+    "hyper_align_side": HyperAlign,
+    "quantizer": MultiScaleQuantizer,
+    "entropy_model": EntropyModel,
+    "mask_generator": MaskGenerator,
+    "side_alignment": SideAlignment,
+    "side_fusion": SideFusion,
+    "unet": UNet2DConditionModel,
+    "detail_refiner": DetailRefiner,
+    "text_encoder": CLIPTextModel,
+}
 
 
 def build(config: CodecConfig, vae: AutoencoderKL, vocabulary: int) -> dict[str, Any]:
@@ -100,7 +139,7 @@ def build(config: CodecConfig, vae: AutoencoderKL, vocabulary: int) -> dict[str,
         "side_alignment": SideAlignment(latent, config.features),
         "side_fusion": SideFusion(latent, config.features, condition=config.condition),
         "unet": UNet2DConditionModel(in_channels=2 * latent + config.condition, **config.unet),
-        "detail_refiner": DetailRefiner(config.features, config.refiner_channels),
+        "detail_refiner": DetailRefiner(config.features, **config.refiner),
         "text_encoder": CLIPTextModel(
             CLIPTextConfig(
                 vocab_size=vocabulary,
@@ -118,26 +157,95 @@ def build(config: CodecConfig, vae: AutoencoderKL, vocabulary: int) -> dict[str,
     }
 
 
+def match_loss(match: Match, flow: Tensor, stride: int) -> Tensor:
+    """Cross-entropy of where an alignment looks against where the point is, mean over positions where that is known.
+
+    Args:
+        match: on a grid of `stride` pixels.
+        flow: (B, 2, H, W) pixels, NaN where unknown.
+        stride: pixels to a position.
+
+    Returns:
+        Scalar, nats.
+
+    Raises:
+        ValueError: the match has no probabilities: it was not made in training mode.
+    """
+    if match.probability is None:
+        raise ValueError("the alignment keeps where it looked in training mode only: call train() first")
+    w, n = match.probability.shape[2:4]
+    # A cell's flow is that of a pixel near its middle: a mean would lie between foreground and background.
+    at = flow[:, :, stride // 2 :: stride, stride // 2 :: stride] / stride
+    x = torch.arange(w, device=flow.device) + at[:, 0]
+    y = n // 2 + at[:, 1]
+    known = (x > -0.5) & (x < w - 0.5) & (y > -0.5) & (y < n - 0.5)  # false for NaN
+    x, y = (torch.where(known, t, 0).clamp(0, most) for t, most in ((x, w - 1), (y, n - 1)))
+    flat = match.probability.float().flatten(3)
+    found = torch.zeros_like(x)
+    for dy in (0, 1):
+        for dx in (0, 1):
+            column, row = (x.floor() + dx).clamp(max=w - 1), (y.floor() + dy).clamp(max=n - 1)
+            weight = (1 - (x - x.floor() - dx).abs()) * (1 - (y - y.floor() - dy).abs())
+            found = found + weight * flat.gather(3, (row * w + column).long().unsqueeze(-1))[..., 0]
+    return (-torch.log(found + 1e-3) * known).sum() / known.sum().clamp(min=1)
+
+
+def offset_loss(match: Match, flow: Tensor, stride: int) -> Tensor:
+    """Mean distance of a match's offsets from the flow: across plus down, pixels, each capped at 8 for the outliers."""
+    at = flow[:, :, stride // 2 :: stride, stride // 2 :: stride]
+    known = ~torch.isnan(at[:, :1])
+    distance = (stride * match.offset.float() - torch.where(known, at, 0)).abs().clamp(max=8)
+    return (distance * known).sum() / known.sum().clamp(min=1)
+
+
+def shared_loss(mask: Tensor, flow: Tensor, foreign: Tensor) -> Tensor:
+    """Cross-entropy of the mask: open where the matcher found the point in the side view, shut for another scene."""
+    known = F.adaptive_max_pool2d((~torch.isnan(flow[:, :1])).float(), mask.shape[-2:]) > 0
+    mask = mask.float().clamp(1e-4, 1 - 1e-4)
+    shut = foreign.expand_as(known)
+    nats = -(known * torch.log(mask) + shut * torch.log1p(-mask))
+    return nats.sum() / (known | shut).sum().clamp(min=1)
+
+
 class CodecStage:
-    """The paper's joint training, with side dropout and random rate points."""
+    """The paper's joint training, with side dropout and random rate points; the LDM decoder learns along.
+
+    Args:
+        config: of the stage.
+        vae: of the bundle; the encoder stays as it is.
+        parts: the other components, see `PARTS`.
+        tokenizer: the bundle's.
+        held_out: what to validate on.
+        foreign: as many pairs of other drives, whose side images are to do no harm.
+        device: where to train.
+        seed: of what the stage draws by itself.
+
+    Raises:
+        ValueError: the options are for another number of rate points than the quantizer has.
+    """
 
     def __init__(
         self,
         config: CodecConfig,
         vae: AutoencoderKL,
+        parts: dict[str, Any],
         tokenizer: Any,
         held_out: Batch,
+        foreign: Batch,
         device: torch.device,
-        batch: int,
-        size: tuple[int, int],
         seed: int = 0,
     ) -> None:
-        self.config, self.tokenizer, self.held_out, self.device = config, tokenizer, held_out, device
+        points = len(parts["quantizer"].quantizers)
+        if len(config.rate_share) != points:
+            raise ValueError(
+                f"rate_share has {len(config.rate_share)} entries, but the bundle has {points} rate points"
+            )
+        self.config, self.tokenizer, self.device = config, tokenizer, device
+        self.held_out, self.foreign = held_out, foreign
         self.rng = np.random.default_rng(seed)
         self.vae = vae.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
         self.scheduler = DDIMScheduler(**SCHEDULER)
-        self.parts = build(config, vae, len(tokenizer))
-        self.parts["quantizer"].expect(batch, size[0] // 16, size[1] // 16)
+        self.parts = parts
         inner = {
             name: self.parts[name]
             for name in (
@@ -152,38 +260,31 @@ class CodecStage:
         }
         self.mdic = MDIC(vae=self.vae, scheduler=self.scheduler, **inner)
         self.predictor = NounPredictor(len(tokenizer), latent_channels=vae.config.latent_channels)
-        # The latent stays as it is, so the encoder is frozen; its decoder may still learn what the refiner leaves it.
+        # The latent stays as it is, so the encoder is frozen. Its decoder learns to render what the denoiser gives it,
+        # which is no latent of a real picture: frozen, it would be the bottleneck of the whole codec.
         self.vae.decoder.requires_grad_(True)
         self.vae.post_quant_conv.requires_grad_(True)
-        network = nn.ModuleDict(
-            {
-                **self.parts,
-                "noun_predictor": self.predictor,
-                "vae_decoder": self.vae.decoder,
-                "vae_post_quant_conv": self.vae.post_quant_conv,
-            }
-        )
+        network = nn.ModuleDict(self.networks())
         self.network: nn.Module = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, float]]:
+    def networks(self) -> dict[str, nn.Module]:
+        """What belongs into a checkpoint, by name."""
+        return {
+            **self.parts,
+            "noun_predictor": self.predictor,
+            "vae_decoder": self.vae.decoder,
+            "vae_post_quant_conv": self.vae.post_quant_conv,
+        }
+
+    def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum of all losses of a batch, and figures of it: PSNR in dB, nats, bits, pixels, shares."""
         c, parts = self.config, self.parts
-        x, y = batch.x.to(self.device), batch.y.to(self.device)
+        x = batch.x.to(self.device)
         count = x.shape[0]
         with torch.no_grad():
             z_x = encode_latent(self.vae, x).float()
-        partial, indices, commitment = parts["quantizer"](parts["hyper_align"](z_x))
-        scale = torch.from_numpy(self.rng.choice(len(partial), count, p=c.rate_share)).to(self.device)
-        x_hat = torch.stack(partial)[scale, torch.arange(count, device=self.device)]
-
-        draw = self.rng.random(count)
-        present = torch.from_numpy((draw >= c.no_side).astype(np.float32)).to(self.device).view(-1, 1, 1, 1)
-        foreign = torch.from_numpy(draw > 1 - c.foreign_side).to(self.device).view(-1, 1, 1, 1)
-        side = self.mdic.side(torch.where(foreign, y.roll(1, 0), y), present)
-        condition = self.mdic.condition(x_hat, side)
-
-        keep = self.rng.random(count) >= c.no_text
-        captions = [t if k else "" for t, k in zip(batch.captions, keep, strict=True)]
-        z_text = encode_text(self.tokenizer, parts["text_encoder"], captions)
+        partial, indices, commitment, soft = parts["quantizer"](parts["hyper_align"](z_x), soft=True)
+        side, condition, z_text, flow, foreign = self.workstation(batch, partial)
 
         any_step = self.rng.integers(0, 1000, count)
         t = torch.from_numpy(np.where(self.rng.random(count) < c.last_timestep, 999, any_step)).to(self.device)
@@ -193,35 +294,95 @@ class CodecStage:
         v = self.mdic.velocity(noisy, t, condition, z_text).float()
         alpha = self.scheduler.alphas_cumprod.to(self.device)[t].view(-1, 1, 1, 1)
         x0 = alpha.sqrt() * noisy - (1 - alpha).sqrt() * v
-        picture = self.mdic.pixels(x0, condition, side).float()
+        picture, fine = self.mdic.pixels(x0, condition, side)
+        picture = picture.float()
 
         l2, l1 = F.mse_loss(picture, x), F.l1_loss(picture, x)
         velocity = F.mse_loss(v, target)
         tokens = sum(i[0].numel() for i in indices)
-        rate = parts["entropy_model"].loss([i[: count // 2] for i in indices]) / tokens
+        half = (count + 1) // 2  # the prior is a good part of a step, and has a stage of its own
+        rate, soft_rate = self.rates([i[:half] for i in indices], [a[:half] for a in soft])
+        rate, soft_rate = rate / tokens, soft_rate / tokens
+        patch = x.shape[-1] // fine[-1].offset.shape[-1]
+        looked = [match_loss(match, flow, 8) for match in condition.matches]
+        looked += [match_loss(match, flow, patch) for match in fine[:-1]]
+        offset = offset_loss(fine[-1], flow, patch)
+        shared = shared_loss(condition.mask, flow, foreign)
         masked = mask_nouns(self.tokenizer, batch.captions, batch.tags).to(self.device)
+        # Nothing is asked of the words where the side image does not show what they name.
+        labels = masked.labels.masked_fill((foreign | (side.present == 0)).flatten(1), IGNORE)
         size = condition.z_y.shape[-2:]
         mask = F.interpolate(condition.mask, size=size, mode="bilinear", align_corners=False)
         logits = self.predictor(masked.token_ids, mask * condition.z_y, masked.attention_mask)
-        nouns, accuracy = noun_loss(logits, masked.labels)
+        nouns, accuracy = noun_loss(logits, labels)
 
         loss = (
             c.pixel_weight * (l2 + c.l1_weight * l1)
             + c.velocity_weight * velocity
             + c.commitment_weight * (commitment + side.commitment)
             + c.rate_weight * rate
+            + c.soft_rate_weight * soft_rate
+            + c.match_weight * torch.stack(looked).sum()
+            + c.offset_weight * offset
+            + c.shared_weight * shared
             + c.mask_weight * nouns
         )
         return loss, {
             "psnr": psnr(l2),
-            "velocity": velocity.item(),
-            "commitment": commitment.item(),
-            "rate": rate.item(),
-            "nouns": nouns.item(),
-            "noun_accuracy": float(accuracy),
-            "mask": (condition.mask.sum() / present.sum().clamp(min=1) / condition.mask[0].numel()).item(),
-            "used": float(np.mean([i.unique().numel() / min(i.numel(), c.codebook_size) for i in indices])),
+            "velocity": velocity.detach(),
+            "commitment": commitment.detach(),
+            "rate": rate.detach(),
+            "match8": looked[len(condition.matches) - 1].detach(),
+            "match4": looked[-1].detach(),
+            "offset": offset.detach(),
+            "shared": shared.detach(),
+            "nouns": nouns.detach(),
+            "noun_accuracy": accuracy,
+            "mask": condition.mask.detach().sum() / side.present.sum().clamp(min=1) / condition.mask[0].numel(),
+            "used": torch.stack([_share_used(i, c.codebook_size) for i in indices]).mean(),
         }
+
+    def workstation(self, batch: Batch, partial: list[Tensor]) -> tuple[Side, Condition, Tensor, Tensor, Tensor]:
+        """What the denoiser of each sample is told: at a rate point, with a side image and a caption drawn at random.
+
+        Args:
+            batch: B samples.
+            partial: x^ of every rate point, (B, M, h, w) each.
+
+        Returns:
+            Side images, the condition, z_text (B, L, D), the flow to those side images (NaN where there is none), and
+            whose side image is of another scene, (B, 1, 1, 1) bool.
+        """
+        c, y, flow = self.config, batch.y.to(self.device), batch.flow.to(self.device)
+        count = y.shape[0]
+        scale = torch.from_numpy(self.rng.choice(len(partial), count, p=c.rate_share)).to(self.device)
+        x_hat = torch.stack(partial)[scale, torch.arange(count, device=self.device)]
+        draw = self.rng.random(count)
+        present = torch.from_numpy((draw >= c.no_side).astype(np.float32)).to(self.device).view(-1, 1, 1, 1)
+        strangers = np.array(batch.strangers())
+        other = (draw > 1 - c.foreign_side) & (strangers != np.arange(count))
+        sources = np.where(other, strangers, np.arange(count))
+        foreign = torch.from_numpy(other).to(self.device).view(-1, 1, 1, 1)
+        side = self.mdic.side(y[torch.from_numpy(sources).to(self.device)], present)
+        flow = torch.where((present > 0) & ~foreign, flow, torch.nan)
+        # As in the decoder, the caption is that of the side image: none without it.
+        told = (self.rng.random(count) >= c.no_text) & (draw >= c.no_side)
+        captions = [batch.captions[n] if t else "" for n, t in zip(sources, told, strict=True)]
+        z_text = encode_text(self.tokenizer, self.parts["text_encoder"], captions)
+        return side, self.mdic.condition(x_hat, side), z_text, flow, foreign
+
+    def rates(self, indices: list[Tensor], soft: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Bits of an image on the mean: of its indices, for the prior; and of soft assignments, for the encoder.
+
+        As in RDVQ (2026): every code's price is the prior's, the assignment alone gets the second gradient.
+        """
+        log_probs = self.parts["entropy_model"].log_probs(indices)
+        hard = torch.stack(
+            [-p.gather(-1, i.unsqueeze(-1)).sum() for p, i in zip(log_probs, indices, strict=True)]
+        ).sum()
+        expected = torch.stack([-(p.detach() * a).sum() for p, a in zip(log_probs, soft, strict=True)]).sum()
+        bits = len(indices[0]) * math.log(2)
+        return hard / bits, expected / bits
 
     def reconstruct(self, x: Tensor, side: Side, captions: list[str], scale: int, steps: int = 1) -> Tensor:
         """Codes and decodes at a rate point, without the bytes: x (B, 3, H, W) to a picture of that shape."""
@@ -232,29 +393,54 @@ class CodecStage:
         z_text = encode_text(self.tokenizer, parts["text_encoder"], captions)
         noise = torch.randn(side.z_y.shape, generator=torch.Generator().manual_seed(0)).to(self.device)
         z = self.mdic.denoise(noise, condition, z_text, steps)
-        return self.mdic.pixels(z, condition, side).float().clamp(-1, 1)
+        return self.mdic.pixels(z, condition, side)[0].float().clamp(-1, 1)
 
     def validate(self) -> dict[str, float]:
+        """Bytes of an image, and PSNR in dB, at every rate point K: `bytesK` and `psnrK`.
+
+        And PSNR without side image (`noneK`), with that of another drive (`foreignK`), and in four steps (`steps4`).
+        """
         x, y = self.held_out.x.to(self.device), self.held_out.y.to(self.device)
         captions = self.held_out.captions
         indices = self.parts["quantizer"](self.parts["hyper_align"](encode_latent(self.vae, x)))[1]
         bits = self.parts["entropy_model"].bits(indices).float().mean(0).cumsum(0)
         with_side, without = self.mdic.side(y), self.mdic.no_side((x.shape[-2], x.shape[-1]), x.shape[0])
-        foreign = self.mdic.side(y.roll(3, 0))
+        foreign, other = self.mdic.side(self.foreign.y.to(self.device)), self.foreign.captions
+
+        def quality(side: Side, captions: list[str], scale: int, steps: int = 1) -> float:
+            return psnr(F.mse_loss(self.reconstruct(x, side, captions, scale, steps), x)).item()
+
         figures: dict[str, float] = {}
         for scale in range(len(bits)):
             figures[f"bytes{scale}"] = bits[scale].item() / 8
-            figures[f"psnr{scale}"] = psnr(F.mse_loss(self.reconstruct(x, with_side, captions, scale), x))
+            figures[f"psnr{scale}"] = quality(with_side, captions, scale)
         none = [""] * len(captions)
-        figures["none2"] = psnr(F.mse_loss(self.reconstruct(x, without, none, 2), x))
-        figures["none4"] = psnr(F.mse_loss(self.reconstruct(x, without, none, len(bits) - 1), x))
-        figures["foreign2"] = psnr(F.mse_loss(self.reconstruct(x, foreign, captions, 2), x))
-        figures["steps4"] = psnr(F.mse_loss(self.reconstruct(x, with_side, captions, 2, steps=4), x))
+        figures["none2"] = quality(without, none, 2)
+        figures["none4"] = quality(without, none, len(bits) - 1)
+        figures["foreign0"] = quality(foreign, other, 0)
+        figures["none0"] = quality(without, none, 0)
+        figures["foreign2"] = quality(foreign, other, 2)
+        figures["steps4"] = quality(with_side, captions, 2, 4)
         return figures
 
+    def pictures(self) -> dict[str, Tensor]:
+        """Held-out originals, side images and pictures at every rate point, (B, 3, H, W) in [-1, 1]."""
+        x, y = self.held_out.x[:4].to(self.device), self.held_out.y[:4].to(self.device)
+        side, captions = self.mdic.side(y), self.held_out.captions[:4]
+        points = range(len(self.parts["quantizer"].quantizers))
+        decoded = {f"point {point}": self.reconstruct(x, side, captions, point) for point in points}
+        sharp = self.reconstruct(x, side, captions, points[-1], steps=4)
+        return {"original": x, "side image": y, **decoded, "4 steps": sharp}
+
     def save(self, bundle: Path) -> None:
-        self.vae.save_pretrained(bundle / "vae")
-        for name, part in self.parts.items():
-            part.save_pretrained(bundle / name)
-        self.scheduler.save_pretrained(bundle / "scheduler")
-        self.tokenizer.save_pretrained(bundle / "tokenizer")
+        """Writes everything but the captioner: folders of the bundle, in the precision of training."""
+        written = {"vae": self.vae, **self.parts, "scheduler": self.scheduler, "tokenizer": self.tokenizer}
+        for name, part in written.items():
+            write_component(part, bundle / name)
+
+
+def _share_used(indices: Tensor, codes: int) -> Tensor:
+    """The share of the codes that occur, of those that could, scalar; without waiting for the device."""
+    seen = torch.zeros(codes, device=indices.device)
+    seen[indices.flatten()] = 1
+    return seen.sum() / min(indices.numel(), codes)

@@ -1,13 +1,15 @@
 """Random training crops of stereo pairs, kept in memory so that two cores spend their time on the network.
 
-With each crop comes where a stereo matcher finds its points in the other view, to teach the alignment. Some crops come
-with another side view than that of the moment: older, of the same camera, or of a rig that is not quite rectified.
+With each crop comes where a stereo matcher finds its points in the other view, to teach the alignment. Some crops
+come with another side view than that of the moment: older, of the same camera, or of a rig that is not quite
+rectified.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import cv2
@@ -30,14 +32,15 @@ class Pair:
     tags: tuple[str, ...]
     #: Disparities of the left and of the right image, H x W float16, pixels, NaN where unknown: see `disparities`.
     disparity: tuple[npt.NDArray[np.float16], npt.NDArray[np.float16]] | None = None
+    folder: str = ""  #: the drive's, under stereo/: one drive may be there in colour and in grey
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Coded view x and side view y: (B, 3, H, W) float in [-1, 1]; captions and nouns, one per sample.
+    """Coded view x and side view y: (B, 3, H, W) float in [-1, 1]; captions, nouns and drives, one per sample.
 
     `flow`, (B, 2, H, W) float, is the displacement x, y in pixels from a point of x to the same point in y, NaN where
-    it is not known; `moment`, (B,) bool, says whose y is of the same moment as x.
+    it is not known: everywhere, if y is of another moment.
     """
 
     x: Tensor
@@ -45,7 +48,15 @@ class Batch:
     captions: list[str]
     tags: list[tuple[str, ...]]
     flow: Tensor
-    moment: Tensor
+    drives: list[str]
+
+    def strangers(self) -> list[int]:
+        """Per sample the next one of another drive, or itself where there is none."""
+        count = len(self.drives)
+        return [
+            next((m % count for m in range(n + 1, n + count) if self.drives[m % count] != self.drives[n]), n)
+            for n in range(count)
+        ]
 
 
 def disparities(left: Image.Image, right: Image.Image) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.float16]]:
@@ -86,15 +97,19 @@ def mirrored_caption(caption: str) -> str:
     return re.sub(r"\b(left|right)\b", lambda match: swap[match[0]], caption)
 
 
-def earlier(pairs: list[Pair], most: int) -> list[list[int]]:
-    """Per pair the indices of those up to `most` frames before it in the same drive, by the numbers that end names."""
-    numbers = [re.fullmatch(r"(.*?)(\d+)", pair.name) for pair in pairs]
-    keys = [(p.drive, n[1], int(n[2])) if n else (p.drive, p.name, 0) for p, n in zip(pairs, numbers, strict=True)]
-    where = {key: index for index, key in enumerate(keys)}
-    return [
-        [where[drive, stem, n - k] for k in range(1, most + 1) if (drive, stem, n - k) in where]
-        for drive, stem, n in keys
-    ]
+def earlier(pairs: list[Pair], most: int, scenes: Collection[str] = ()) -> list[list[int]]:
+    """Per pair the indices of those up to `most` frames before it in the same drive, by the numbers that end names.
+
+    Drives in `scenes` have no earlier frames: their numbers count scenes. Nor has a frame any of another size.
+    """
+    where: dict[tuple[object, int], int] = {}
+    for index, pair in enumerate(pairs):
+        if (number := re.fullmatch(r"(.*?)(\d+)", pair.name)) and pair.drive not in scenes:
+            where[(pair.folder, pair.drive, pair.left.size, number[1]), int(number[2])] = index
+    found: list[list[int]] = [[] for _ in pairs]
+    for (run, n), index in where.items():
+        found[index] = [where[run, n - k] for k in range(1, most + 1) if (run, n - k) in where]
+    return found
 
 
 class StereoCrops:
@@ -109,6 +124,7 @@ class StereoCrops:
         batch: crops at once.
         stale: share of crops whose side view is one to ten frames older, of the other or of the same camera.
         unrectified: share of crops whose side view is up to four pixels higher or lower.
+        scenes: drives whose frames are unrelated, see `earlier`.
     """
 
     def __init__(
@@ -119,10 +135,11 @@ class StereoCrops:
         *,
         stale: float = 0.0,
         unrectified: float = 0.0,
+        scenes: Collection[str] = (),
     ) -> None:
         self.pairs, self.size, self.batch = pairs, size, batch
         self.stale, self.unrectified = stale, unrectified
-        self.earlier = earlier(pairs, 10)
+        self.earlier = earlier(pairs, 10, scenes)
         # A long drive shows one street many times: weight drives by the root of their length.
         length = {d: sum(p.drive == d for p in pairs) for d in {p.drive for p in pairs}}
         weight = np.array([length[p.drive] ** -0.5 for p in pairs])
@@ -131,7 +148,7 @@ class StereoCrops:
     def sample(self, rng: np.random.Generator) -> Batch:
         """One batch; safe to call from several threads."""
         height, width = self.size
-        xs, ys, captions, tags, flows, moments = [], [], [], [], [], []
+        xs, ys, captions, tags, flows, drives = [], [], [], [], [], []
         for index in rng.choice(len(self.pairs), self.batch, p=self.weight):
             pair = self.pairs[index]
             full_w, full_h = pair.left.size
@@ -140,7 +157,6 @@ class StereoCrops:
             aspect = rng.uniform(0.9, 1.1)
             crop_h = most * zoom * min(1.0, aspect)
             crop_w = most * zoom * min(1.0, 1 / aspect) * width / height
-            # Whole rows and columns, or the two views would be resampled at other phases than a real camera's.
             top, left = rng.uniform(0, full_h - crop_h), rng.uniform(0, full_w - crop_w)
             mirrored = rng.random() < 0.5
             coded, side = (pair.right, pair.left) if mirrored else (pair.left, pair.right)
@@ -171,41 +187,53 @@ class StereoCrops:
             captions.append(mirrored_caption(pair.caption) if mirrored else pair.caption)
             tags.append(pair.tags)
             flows.append(flow)
-            moments.append(moment)
+            drives.append(pair.drive)
 
         def to_tensor(views: list[np.ndarray]) -> Tensor:
             stack = np.clip(np.stack(views), 0, 255).astype(np.float32) / 127.5 - 1
             return torch.from_numpy(stack).permute(0, 3, 1, 2)
 
-        known = torch.from_numpy(np.stack(flows)), torch.tensor(moments)
-        return Batch(to_tensor(xs), to_tensor(ys), captions, tags, *known)
+        return Batch(to_tensor(xs), to_tensor(ys), captions, tags, torch.from_numpy(np.stack(flows)), drives)
 
 
 def protocol_view(image: Image.Image) -> Image.Image:
     """The same field of view as MDIC's KITTI protocol (370x740 of 375x1242) cut from an image of any height: 128x256.
 
-    For 256-row copies of KITTI images; the native protocol is in `mdic_ros.evaluation.protocol`.
+    For 256-row copies of KITTI images; the native protocol is in `mdic_ros.evaluation.protocol`. Of an image that is
+    not as wide, as much as fits.
     """
-    crop_h = image.height * 370 / 375
+    crop_h = min(image.height * 370 / 375, image.width / 2)
     crop_w = 2 * crop_h
     left, top = (image.width - crop_w) / 2, (image.height - crop_h) / 2
     return image.resize((256, 128), Image.Resampling.BICUBIC, box=(left, top, left + crop_w, top + crop_h))
 
 
-def held_out_batch(pairs: list[Pair], every: int = 5) -> Batch:
-    """Fixed validation batch, every n-th pair of the held-out drives in the protocol's field of view."""
-    chosen = pairs[::every]
+def held_out_batch(pairs: list[Pair], every: int = 5, most: int = 40) -> Batch:
+    """Fixed validation batch: every n-th pair of the held-out drives, or fewer, evenly spread, if these were too many.
+
+    It is validated on in one piece, so that `most` bounds memory and time.
+    """
+    return protocol_batch(pairs[:: max(every, math.ceil(len(pairs) / most))])
+
+
+def foreign_batch(pairs: list[Pair], count: int) -> Batch:
+    """So many pairs of other drives than the held-out ones, evenly spread; some twice if there are fewer."""
+    return protocol_batch([pairs[n * len(pairs) // count] for n in range(count)])
+
+
+def protocol_batch(pairs: list[Pair]) -> Batch:
+    """The pairs in the protocol's field of view, see `protocol_view`; without a flow."""
 
     def stack(views: list[Image.Image]) -> Tensor:
         array = np.stack([np.asarray(protocol_view(v), np.float32) for v in views]) / 127.5 - 1
         return torch.from_numpy(array).permute(0, 3, 1, 2)
 
-    x = stack([p.left for p in chosen])
+    x = stack([p.left for p in pairs])
     return Batch(
         x,
-        stack([p.right for p in chosen]),
-        [p.caption for p in chosen],
-        [p.tags for p in chosen],
+        stack([p.right for p in pairs]),
+        [p.caption for p in pairs],
+        [p.tags for p in pairs],
         torch.full_like(x[:, :2], math.nan),
-        torch.ones(len(chosen), dtype=torch.bool),
+        [p.drive for p in pairs],
     )

@@ -32,28 +32,41 @@ class CsvLog:
         self.path = path
         self.columns: list[str] = []
         if path.is_file():
-            with path.open(newline="") as file:
-                reader = csv.DictReader(file)
-                rows = [row for row in reader if float(row["step"]) <= step]
-            self._rewrite(list(reader.fieldnames or ()), rows)
+            columns, rows = self._read()
+            self._rewrite(columns, [row for row in rows if float(row["step"]) <= step])
 
     def row(self, values: Mapping[str, float]) -> None:
         """Appends a row; a figure that is missing leaves its place empty."""
         if new := [name for name in values if name not in self.columns]:
-            rows: list[dict[str, str]] = []
-            if self.path.is_file():
-                with self.path.open(newline="") as file:
-                    rows = list(csv.DictReader(file))
-            self._rewrite(self.columns + new, rows)
+            self._rewrite(self.columns + new, self._read()[1] if self.path.is_file() else [])
         with self.path.open("a", newline="") as file:
             csv.DictWriter(file, self.columns).writerow({k: f"{v:.6g}" for k, v in values.items()})
 
+    def _read(self) -> tuple[list[str], list[dict[str, str]]]:
+        """Columns and rows; what a crash or a full disk left of a row is passed over."""
+        with self.path.open(newline="", errors="replace") as file:
+            reader = csv.DictReader(file)
+            rows = [row for row in reader if _is_whole(row)]
+        columns = list(reader.fieldnames or ())
+        return (columns, rows) if "step" in columns else ([], [])
+
     def _rewrite(self, columns: list[str], rows: list[dict[str, str]]) -> None:
         self.columns = columns
-        with self.path.open("w", newline="") as file:
+        partial = self.path.with_suffix(".partial")
+        with partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(rows)
+        partial.replace(self.path)
+
+
+def _is_whole(row: dict[str | None, str | None]) -> bool:
+    """Whether a row has a step, and nothing but numbers and empty places in as many columns as there are."""
+    try:
+        float(row.get("step") or "")
+        return None not in row and all(value == "" or float(str(value)) is not None for value in row.values())
+    except ValueError:
+        return False
 
 
 class RunLog:
@@ -88,7 +101,7 @@ class RunLog:
         except ModuleNotFoundError:
             self.say("no TensorBoard log: pip install tensorboard")
         else:
-            self._board = SummaryWriter(str(out / "tensorboard"), purge_step=step)
+            self._board = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1)
 
     def say(self, text: str) -> None:
         """A line on the terminal."""

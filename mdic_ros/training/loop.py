@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import signal
 import threading
 import time
@@ -53,7 +54,7 @@ class LoopConfig:
     mixed_precision: str = "auto"  #: auto: bf16 where the device has units for it, else fp32; or bf16, fp16, fp32
     accumulation: int = 1  #: batches per optimiser step
     seed: int = 0
-    deterministic: bool = False  #: on a GPU: only algorithms that repeat exactly, and slower ones; a CPU always does
+    deterministic: bool = False  #: on a GPU: algorithms that repeat exactly, where there are such; a CPU always does
     workers: int = 0  #: threads that make batches; 0 = one per core but one, at most 8
     log_every: int = 20  #: steps
     validate_minutes: float = 5.0  #: between validations; each is preceded by a checkpoint
@@ -155,7 +156,10 @@ class _Run:
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
         set_seed(config.seed, device_specific=True)
-        torch.use_deterministic_algorithms(config.deterministic)
+        if config.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats exactly with this alone
+        # A few of torch's gradients on a GPU have no exact twin, among them that of bilinear upsampling: warn, go on.
+        torch.use_deterministic_algorithms(config.deterministic, warn_only=True)
         torch.backends.cudnn.benchmark = not config.deterministic
         self.loss = self.accelerator.prepare_model(_Loss(stage))
         self.parameters = [p for p in stage.network.parameters() if p.requires_grad]
@@ -405,8 +409,9 @@ def run(stage: Stage, crops: Crops, config: LoopConfig, out: Path, bundle: Path)
 
     A run that was stopped goes on from `out/checkpoint.pt`: weights, optimiser, EMA, step, time, all random states and
     the place in the stream of batches. With a budget of steps it ends, on the same machine with the same number of
-    processes and threads, at the very weights that it would have had without the stop (on a GPU: with
-    `deterministic`). Under `accelerate launch` every process trains on batches of its own, and gradients are averaged.
+    processes and threads, at the very weights that it would have had without the stop; on a GPU at nearly those, even
+    with `deterministic`, since not all that is computed there can repeat exactly. Under `accelerate launch` every
+    process trains on batches of its own, and gradients are averaged.
 
     Args:
         stage: the networks and their loss.

@@ -17,6 +17,7 @@ from mdic_ros.models.autoencoder import encode_latent
 from mdic_ros.models.entropy_model import EntropyModel
 from mdic_ros.models.hyper_align import HyperAlign
 from mdic_ros.models.quantizer import MultiScaleQuantizer
+from mdic_ros.training.bundling import write_component
 from mdic_ros.training.data import Batch
 
 
@@ -55,14 +56,14 @@ class PriorStage:
             found: list[Tensor] = self.quantizer(self.hyper_align(encode_latent(self.vae, x.to(self.device))))[1]
         return found
 
-    def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
         tokens = self.tokens(torch.cat([batch.x, batch.y]))
         rate = self.prior.loss(tokens) / sum(grid[0].numel() for grid in tokens)
-        return rate, {"rate": rate.item()}
+        return rate, {"rate": rate.detach()}
 
     def validate(self) -> dict[str, float]:
         bits = self.prior.bits(self.tokens(self.held_out.x)).mean(0).cumsum(0)
         return {f"bytes{scale}": float(b) / 8 for scale, b in enumerate(bits)}
 
     def save(self, bundle: Path) -> None:
-        self.prior.save_pretrained(bundle / "entropy_model")
+        write_component(self.prior, bundle / "entropy_model")

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import sys
 import threading
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -21,7 +24,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
+from rich.progress import track
 
 from mdic_ros.datasets import DatasetError, ImageError, StereoFrame, StereoSource, detect_layout, open_stereo
 from mdic_ros.datasets.images import IMAGE_SUFFIXES, MAX_PIXELS, RGB, read_image, read_image_bytes
@@ -29,7 +34,7 @@ from mdic_ros.training.data import Pair, disparities
 from mdic_ros.training.stream import worker_threads
 
 #: Most bytes of pixels that the images of a pack may have; a file of a few MB could ask for any amount of memory.
-MOST_PIXEL_BYTES = 16 << 30
+MOST_PIXEL_BYTES = 4 << 30
 #: Most bytes of a captions file.
 _MOST_CAPTION_BYTES = 64 << 20
 _PACKED = re.compile(r"stereo/([^/\\]+)/([^/\\]+)/(left|right)/([^/\\]+)\.webp")
@@ -50,13 +55,15 @@ class TrainingData:
     Args:
         path: see the module.
         hold_out: validation drives that replace those of the stages' YAMLs; none = as in the YAMLs.
+        cache: file to keep disparities in (.npz, about 0.9 MB a pair of 256x848), so that a run that goes on need not
+            find them again; none = they are not kept.
 
     Raises:
         DatasetError: nothing usable there, or a pack that is damaged or not what it should be.
     """
 
-    def __init__(self, path: Path, hold_out: Sequence[str] = ()) -> None:
-        self.path, self.hold_out = path, tuple(hold_out)
+    def __init__(self, path: Path, hold_out: Sequence[str] = (), cache: Path | None = None) -> None:
+        self.path, self.hold_out, self.cache = path, tuple(hold_out), cache
         self._open: list[Any] = []
         if not path.exists():
             raise DatasetError(f"{path}: no such file or folder")
@@ -96,13 +103,22 @@ class TrainingData:
                     left, right = (Image.fromarray(shrink(image, height)) for image in frame.load())
                     row = captions.get((frame.drive, frame.name), {})
                     caption, tags = row.get("caption", ""), tuple(row.get("tags", ()))
-                    return Pair(frame.drive, frame.name, left, right, caption, tags)
+                    return Pair(frame.drive, frame.name, left, right, caption, tags, folder=frame.folder)
 
-                self._pairs[key] = list(pool.map(load, frames))
+                self._pairs[key] = _all(pool.map(load, frames), len(frames), "reading pairs")
             pairs = self._pairs[key]
             if match and pairs[0].disparity is None:
-                found = pool.map(lambda pair: disparities(pair.left, pair.right), pairs)
-                self._pairs[key] = pairs = [replace(p, disparity=d) for p, d in zip(pairs, found, strict=True)]
+                known = _read_disparities(self.cache)
+
+                def matched(pair: Pair) -> Pair:
+                    found = known.get(_disparity_key(pair))
+                    if found is None or found.shape != (2, pair.left.height, pair.left.width):
+                        found = np.stack(disparities(pair.left, pair.right))
+                    return replace(pair, disparity=(found[0], found[1]))
+
+                self._pairs[key] = pairs = _all(pool.map(matched, pairs), len(pairs), "matching pairs")
+                if self.cache is not None and any(_disparity_key(pair) not in known for pair in pairs):
+                    _write_disparities(self.cache, pairs)
         return pairs
 
     def _recordings(self) -> list[Frame]:
@@ -141,6 +157,42 @@ class TrainingData:
         self.close()
 
 
+def _all(items: Iterable[Pair], count: int, what: str) -> list[Pair]:
+    """The items as a list, with a bar on a terminal while they come."""
+    hidden = not sys.stdout.isatty() or os.environ.get("RANK", "0") != "0"
+    return list(track(items, what, total=count, transient=True, disable=hidden))
+
+
+# --- disparities --------------------------------------------------------------------------------------------
+
+
+def _disparity_key(pair: Pair) -> str:
+    return f"{pair.folder}/{pair.drive}/{pair.name}/{pair.left.width}x{pair.left.height}"
+
+
+def _read_disparities(cache: Path | None) -> dict[str, npt.NDArray[np.float16]]:
+    """What is kept, (2, H, W) by key; nothing if the file is missing or damaged: it can all be found again."""
+    if cache is None or not cache.is_file():
+        return {}
+    try:
+        with np.load(cache, allow_pickle=False) as file:
+            found = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        return {}
+    return {name: value for name, value in found.items() if value.dtype == np.float16}
+
+
+def _write_disparities(cache: Path, pairs: Iterable[Pair]) -> None:
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    partial = cache.with_suffix(f".{os.getpid()}.partial.npz")  # every process of a run may write one
+    with zipfile.ZipFile(partial, "w") as archive:  # as numpy.savez, but without all of it in memory twice
+        for pair in pairs:
+            if pair.disparity is not None:
+                with archive.open(f"{_disparity_key(pair)}.npy", "w") as file:
+                    np.lib.format.write_array(file, np.stack(pair.disparity), allow_pickle=False)
+    partial.replace(cache)
+
+
 def shrink(image: RGB, height: int) -> RGB:
     """Resized to `height` rows in the same proportions, or as it is if it has no more."""
     if image.shape[0] <= height:
@@ -176,6 +228,8 @@ def parse_captions(data: bytes, where: str) -> list[dict[str, Any]]:
         try:
             row = json.loads(line)
             row = {"source": row["source"], "name": row["name"], "caption": row["caption"], "tags": row.get("tags", [])}
+            if not isinstance(row["tags"], list):
+                raise TypeError("tags must be a list")
             if not all(isinstance(text, str) for text in (row["source"], row["name"], row["caption"], *row["tags"])):
                 raise TypeError("source, name, caption and each of tags must be text")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

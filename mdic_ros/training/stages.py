@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.utils import set_seed
 from diffusers import AutoencoderKL
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from mdic_ros.models.mdic import MULTIPLE
 from mdic_ros.training.autoencoder import AutoencoderConfig, AutoencoderStage
 from mdic_ros.training.bundling import finish_bundle, store_in_half
 from mdic_ros.training.captioner import CaptionCrops, CaptionerConfig, CaptionerStage, build_captioner
-from mdic_ros.training.codec import CodecConfig, CodecStage
+from mdic_ros.training.codec import PARTS, CodecConfig, CodecStage, build
 from mdic_ros.training.config import ConfigError, as_dataclass, read_yaml
-from mdic_ros.training.data import Pair, StereoCrops, held_out_batch
+from mdic_ros.training.data import Pair, StereoCrops, foreign_batch, held_out_batch
 from mdic_ros.training.loop import LoopConfig, Stage, run, start_processes
 from mdic_ros.training.prior import PriorConfig, PriorStage
-from mdic_ros.training.sources import TrainingData
+from mdic_ros.training.realism import TOKENS, RealismConfig, RealismStage
+from mdic_ros.training.sources import TrainingData, captions_of
 from mdic_ros.training.stream import Crops
 from mdic_ros.training.tokenizer import build_tokenizer, sentences, without_dev
 
@@ -33,6 +36,7 @@ class DataConfig:
     folders: tuple[str, ...] = ("train",)  #: under stereo/ of a training folder or a pack; recordings are in `train`
     hold_out: tuple[str, ...] = ()  #: drives to validate on
     height: int = 256  #: images with more rows are shrunk to so many when they are read
+    scenes: tuple[str, ...] = ()  #: drives whose frames follow one another by number, but not in time
 
 
 class StageConfig:
@@ -47,12 +51,19 @@ class StageConfig:
         self.path = path
         self.loop: LoopConfig = as_dataclass(f"{path}, loop", content.get("loop"), LoopConfig)
         self.data: DataConfig = as_dataclass(f"{path}, data", content.get("data"), DataConfig)
-        self.options = as_dataclass(f"{path}, {stage}", content.get(stage), STAGES[stage].options)
+        kind = STAGES[stage]
+        self.options = as_dataclass(f"{path}, {stage}", content.get(stage), kind.options)
+        if any(length % kind.multiple for length in self.loop.size):
+            raise ConfigError(
+                f"{path}, loop: size is {list(self.loop.size)}, height and width must be multiples of {kind.multiple}"
+            )
+        if self.loop.batch < kind.least_batch:
+            raise ConfigError(f"{path}, loop: batch is {self.loop.batch}, this stage needs at least {kind.least_batch}")
 
 
-def split(data: TrainingData, config: StageConfig) -> tuple[list[Pair], list[Pair]]:
+def split(data: TrainingData, config: StageConfig, *, match: bool = False) -> tuple[list[Pair], list[Pair]]:
     """Pairs to train on, and those of the held-out drives."""
-    pairs = data.pairs(config.data.folders, config.data.height)
+    pairs = data.pairs(config.data.folders, config.data.height, match=match)
     hold_out = data.hold_out or config.data.hold_out
     training = [pair for pair in pairs if pair.drive not in hold_out]
     held_out = [pair for pair in pairs if pair.drive in hold_out]
@@ -63,6 +74,23 @@ def split(data: TrainingData, config: StageConfig) -> tuple[list[Pair], list[Pai
             f"not all of them ({drives}); --hold-out DRIVE names another one"
         )
     return training, held_out
+
+
+def check_captions(config: StageConfig, data: TrainingData) -> None:
+    """Sees to it that the captioner has captions to learn from and to validate on, before anything is loaded.
+
+    Raises:
+        ConfigError: it has none, or their `source` and `name` are not those of the pairs.
+    """
+    frames = [frame for frame in data.frames if frame.folder in config.data.folders]
+    told = {row["source"] for row in captions_of(frames, data.captions) if row["caption"]}
+    hold_out = set(data.hold_out or config.data.hold_out)
+    for what, found in (("to train on", told - hold_out), ("to validate on", told & hold_out)):
+        if not found:
+            raise ConfigError(
+                f"{data.path}: no pair {what} has a caption, which the captioner needs; write captions.jsonl beside "
+                f"the data, source being a drive and name a file's (held out: {', '.join(sorted(hold_out))})"
+            )
 
 
 def _tokenizer(data: TrainingData, bundle: Path) -> PreTrainedTokenizerBase:
@@ -86,17 +114,59 @@ def _autoencoder(config: StageConfig, data: TrainingData, bundle: Path, device: 
 def _codec(config: StageConfig, data: TrainingData, bundle: Path, device: torch.device) -> tuple[Stage, Crops]:
     if not (bundle / "vae").is_dir():
         raise ConfigError(f"{bundle} has no vae: run `mdic train autoencoder` into it first")
-    pairs, held_out = split(data, config)
-    tokenizer = _tokenizer(data, bundle)
-    vae = AutoencoderKL.from_pretrained(bundle / "vae", local_files_only=True, torch_dtype=torch.float32)
-    loop, rank = config.loop, start_processes().process_index
-    stage = CodecStage(
-        config.options, vae, tokenizer, held_out_batch(held_out), device, loop.batch, loop.size, loop.seed + rank
+    loop, tokenizer = config.loop, _tokenizer(data, bundle)
+    vae = _part(AutoencoderKL, bundle, "vae")
+    fresh = not all((bundle / name).is_dir() for name in PARTS)  # else: fine-tuning, or a run that goes on
+    if fresh:
+        parts = build(config.options, vae, len(tokenizer))
+    else:
+        parts = {name: _part(kind, bundle, name) for name, kind in PARTS.items()}
+    parts["quantizer"].expect(loop.batch, loop.size[0] // 16, loop.size[1] // 16, fresh=fresh)
+    return _joint(CodecStage, config, data, vae, parts, tokenizer, device)
+
+
+def _realism(config: StageConfig, data: TrainingData, bundle: Path, device: torch.device) -> tuple[Stage, Crops]:
+    if not (bundle / "detail_refiner").is_dir():
+        raise ConfigError(f"{bundle} has no detail_refiner: run `mdic train codec` into it first")
+    parts = {name: _part(kind, bundle, name) for name, kind in PARTS.items()}
+    for name in TOKENS:
+        parts[name].requires_grad_(False)
+    vae = _part(AutoencoderKL, bundle, "vae")
+    return _joint(RealismStage, config, data, vae, parts, _tokenizer(data, bundle), device)
+
+
+def _part(kind: type[Any], bundle: Path, name: str) -> Any:
+    return kind.from_pretrained(bundle / name, local_files_only=True, torch_dtype=torch.float32)
+
+
+def _joint(
+    kind: type[CodecStage],
+    config: StageConfig,
+    data: TrainingData,
+    vae: AutoencoderKL,
+    parts: dict[str, Any],
+    tokenizer: PreTrainedTokenizerBase,
+    device: torch.device,
+) -> tuple[Stage, Crops]:
+    pairs, held_out = split(data, config, match=True)
+    loop, options = config.loop, config.options
+    seed = loop.seed + start_processes().process_index
+    known = held_out_batch(held_out)
+    foreign = foreign_batch(pairs, len(known.drives))
+    stage = kind(options, vae, parts, tokenizer, known, foreign, device, seed)
+    crops = StereoCrops(
+        pairs,
+        loop.size,
+        loop.batch,
+        stale=options.stale,
+        unrectified=options.unrectified,
+        scenes=config.data.scenes,
     )
-    return stage, _crops(pairs, loop)
+    return stage, crops
 
 
 def _captioner(config: StageConfig, data: TrainingData, bundle: Path, device: torch.device) -> tuple[Stage, Crops]:
+    check_captions(config, data)
     pairs, held_out = split(data, config)
     captioner = build_captioner(_tokenizer(data, bundle), config.options, config.loop.size)
     captioner.model.to(device)
@@ -117,14 +187,17 @@ class _Kind:
 
     options: type
     build: Callable[[StageConfig, TrainingData, Path, torch.device], tuple[Stage, Crops]]
+    multiple: int = 1  #: of pixels, that sides of its crops must be
+    least_batch: int = 1
 
 
-#: In the order in which a bundle needs them; the last one is optional.
+#: In the order in which a bundle needs them; realism and prior are optional.
 STAGES = {
     "autoencoder": _Kind(AutoencoderConfig, _autoencoder),
-    "codec": _Kind(CodecConfig, _codec),
+    "codec": _Kind(CodecConfig, _codec, MULTIPLE),
+    "realism": _Kind(RealismConfig, _realism, MULTIPLE, least_batch=2),
     "captioner": _Kind(CaptionerConfig, _captioner),
-    "prior": _Kind(PriorConfig, _prior),
+    "prior": _Kind(PriorConfig, _prior, MULTIPLE),
 }
 
 

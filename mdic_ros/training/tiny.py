@@ -41,7 +41,7 @@ def make_bundle(
             channels=16,
             codebook_size=64,
             condition=8,
-            refiner_channels=16,
+            refiner={"channels": 16, "detail": 16},
             prior={"dim": 32, "num_layers": 2, "token_dim": 16},
             unet=unet_config or TINY_UNET,
         )

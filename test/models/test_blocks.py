@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+from mdic_ros.models.detail_refiner import DetailRefiner, fetch
 from mdic_ros.models.hyper_align import HyperAlign, WindowAttention
 from mdic_ros.models.mask_generator import MaskGenerator
 from mdic_ros.models.quantizer import MultiScaleQuantizer
-from mdic_ros.models.side_alignment import DetailRefiner, RowAttention, SideAlignment
+from mdic_ros.models.side_alignment import RowAttention, SideAlignment
 from mdic_ros.models.side_fusion import ClusterFusion, SideFusion
 
 GRIDS = ("1/4", "1/2", "3/4", "1")
@@ -19,7 +21,7 @@ def quantizer(**options) -> MultiScaleQuantizer:
 
 def test_quantizer_indices_give_back_its_own_reconstruction_at_every_rate_point():
     vq = quantizer()
-    partial, indices, commitment = vq(torch.randn(2, 16, 8, 12))
+    partial, indices, commitment, _ = vq(torch.randn(2, 16, 8, 12))
     assert [tuple(i.shape) for i in indices] == [(2, 2, 3), (2, 4, 6), (2, 6, 9), (2, 8, 12)]
     assert all(i.min() >= 0 and i.max() < 32 for i in indices)
     assert commitment.shape == ()
@@ -30,7 +32,7 @@ def test_quantizer_indices_give_back_its_own_reconstruction_at_every_rate_point(
 def test_each_grid_codes_what_the_coarser_ones_left_over():
     vq = quantizer()
     features = torch.nn.functional.interpolate(torch.randn(4, 16, 2, 3), size=(8, 12), mode="bilinear")
-    partial, _, _ = vq(features)
+    partial = vq(features)[0]
     assert not torch.allclose(partial[0], partial[3])
     with pytest.raises(ValueError, match="no indices"):
         vq.dequantize([], (8, 12))
@@ -38,7 +40,7 @@ def test_each_grid_codes_what_the_coarser_ones_left_over():
 
 def test_a_single_grid_is_a_list_of_length_one():
     vq = quantizer(grids=("1",))
-    partial, indices, _ = vq(torch.randn(1, 16, 8, 12))
+    partial, indices = vq(torch.randn(1, 16, 8, 12))[:2]
     assert len(partial) == len(indices) == 1 and indices[0].shape == (1, 8, 12)
 
 
@@ -54,6 +56,27 @@ def test_codebooks_learn_from_the_coded_view_only():
     assert torch.equal(vq.quantizers[0].codebook, before)
     vq(torch.randn(2, 16, 8, 12))
     assert not torch.equal(vq.quantizers[0].codebook, before)
+
+
+def test_soft_assignments_agree_with_the_indices_and_reach_the_features():
+    vq = quantizer()
+    features = torch.randn(2, 16, 8, 12, requires_grad=True)
+    _, indices, _, soft = vq(features, soft=True)
+    for hard, weights in zip(indices, soft, strict=True):
+        assert weights.shape == (*hard.shape, 32)
+        torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights[..., 0]))
+        assert torch.equal(weights.argmax(-1), hard)
+    soft[3][..., 0].sum().backward()
+    assert features.grad.abs().sum() > 0
+
+
+def test_the_gradient_goes_straight_through_all_grids():
+    vq = quantizer(grids=("1", "1", "1")).train()
+    features = torch.randn(1, 16, 4, 4, requires_grad=True)
+    vq(features)[0][-1].sum().backward()
+    with torch.no_grad():
+        weight = vq.project_out.weight[..., 0, 0] @ vq.project_in.weight[..., 0, 0]
+    torch.testing.assert_close(features.grad[0, :, 0, 0], weight.sum(0), atol=1e-4, rtol=1e-4)
 
 
 def test_hyper_align_halves_the_latent():
@@ -73,21 +96,88 @@ def test_window_attention_ignores_other_windows_and_padding():
     assert change[:8].max() == 0 and change[8:, :16].max() == 0 and change[8:, 16:].max() > 0
 
 
-def test_row_attention_looks_along_its_row_only():
+def test_row_attention_looks_along_its_row_and_those_next_to_it():
     torch.manual_seed(0)
     net = RowAttention(16, heads=4, reach=3).eval()
     net.norm_x = net.norm_y = torch.nn.Identity()
-    x, y = torch.randn(1, 16, 4, 12), torch.randn(1, 16, 4, 12)
+    x, y = torch.randn(1, 16, 6, 12), torch.randn(1, 16, 6, 12)
     moved = y.clone()
     moved[:, :, 2, 7] += 3.0
-    change = (net(x, y) - net(x, moved)).abs().sum(1)[0]
-    assert change[[0, 1, 3]].max() == 0 and change[2].max() > 0
+    change = (net(x, y)[0] - net(x, moved)[0]).abs().sum(1)[0]
+    assert change[[0, 4, 5]].max() == 0 and change[1:4].amax(1).min() > 0
+
+
+def test_row_attention_weighs_likeness_and_both_views_guesses_of_their_offsets():
+    torch.manual_seed(0)
+    net = RowAttention(16, heads=2, reach=5).train()
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    x, y = torch.randn(1, 16, 3, 9), torch.randn(1, 16, 3, 9)
+    match = net(x, y)[1]
+    a, b = net.norm_x(x)[0], net.norm_y(y)[0]
+    q, k = net.q(a), net.kv(b)[:16]
+    x_guess, y_guess = net.guess_x(a).view(2, 2, 3, 9), net.guess_y(b).view(2, 2, 3, 9)
+    offset = torch.arange(9)[None] - torch.arange(9)[:, None]
+    row = 1
+    heads = []
+    for head in range(2):
+        scores = []
+        for n, other in enumerate((0, 1, 2)):
+            part = slice(8 * head, 8 * head + 8)
+            score = q[part, row].t() @ k[part, other] / 8**0.5 + net.offset_bias[head, n][offset.clamp(-5, 5) + 5]
+            for (where, sure), shape in (((x_guess[head, :, row]), (9, 1)), ((y_guess[head, :, other]), (1, 9))):
+                score = score - 25 * F.softplus(sure).view(shape) * (offset / 5 - where.view(shape)).square()
+            scores.append(score)
+        heads.append(torch.cat(scores, 1).softmax(1))
+    torch.testing.assert_close(match.probability[0, row].flatten(1), torch.stack(heads).mean(0), atol=1e-5, rtol=1e-4)
+    expected = (match.probability[0, row].sum(1) * offset).sum(1)
+    torch.testing.assert_close(match.offset[0, 0, row], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_row_attention_finds_the_same_a_few_rows_at_a_time(monkeypatch):
+    torch.manual_seed(0)
+    net = RowAttention(16, heads=2, reach=5).eval()
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    x, y = torch.randn(2, 16, 7, 9), torch.randn(2, 16, 7, 9)
+    with torch.no_grad():
+        found, match = net(x, y)
+        monkeypatch.setattr("mdic_ros.models.side_alignment.MOST_SCORES", 2 * 2 * 2 * 9 * 27)  # two rows, then one
+        in_parts, match_of_parts = net(x, y)
+        in_training, match_in_training = net.train()(x, y)
+    for other, where in ((in_parts, match_of_parts), (in_training, match_in_training)):
+        torch.testing.assert_close(other, found)
+        torch.testing.assert_close(where.offset, match.offset)
+    assert match.probability is None and match_of_parts.probability is None
+    assert match_in_training.probability.shape == (2, 7, 9, 3, 9)
+
+
+def test_offsets_are_as_fine_in_half_precision():
+    """Sums over columns up to a thousand are no business of bfloat16, whose steps are 4 there."""
+    torch.manual_seed(0)
+    net = RowAttention(16, heads=2, reach=5).eval()
+    x, y = torch.randn(1, 16, 2, 600), torch.randn(1, 16, 2, 600)
+    with torch.no_grad():
+        exact = net(x, y)[1].offset
+        with torch.autocast("cpu", torch.bfloat16):
+            half = net(x, y)[1].offset
+    assert half.dtype == torch.float32
+    assert (half - exact).abs().mean() < 0.1
+
+
+def test_pixels_are_fetched_from_where_the_offset_points():
+    image = torch.randn(1, 3, 8, 16)
+    offset = torch.zeros(1, 2, 8, 16)
+    torch.testing.assert_close(fetch(image, offset), image, atol=1e-5, rtol=1e-5)
+    offset[:, 0], offset[:, 1] = -3, 1
+    torch.testing.assert_close(fetch(image, offset)[..., :-1, 3:], image[..., 1:, :-3], atol=1e-5, rtol=1e-5)
 
 
 def test_alignment_takes_any_size():
     net = SideAlignment(latent_channels=4, features=16, channels=16).eval()
-    z, features = net(torch.randn(1, 16, 4, 9), torch.randn(1, 16, 4, 9), torch.randn(1, 4, 8, 18))
+    z, features, matches = net(torch.randn(1, 16, 4, 9), torch.randn(1, 16, 4, 9), torch.randn(1, 4, 8, 18))
     assert z.shape == (1, 4, 8, 18) and features.shape == (1, 16, 4, 9)
+    assert matches[0].offset.shape == (1, 2, 8, 18)
 
 
 def test_mask_is_deterministic_at_inference_and_noisy_in_training():
@@ -122,12 +212,14 @@ def test_cluster_fusion_covers_any_grid(size):
 
 def test_refiner_keeps_the_picture_without_a_side_image_whatever_the_side_is():
     torch.manual_seed(0)
-    net = DetailRefiner(features=16, channels=16).eval()
+    net = DetailRefiner(features=16, channels=16, detail=16).eval()
     torch.nn.init.normal_(net.out.weight, std=0.1)
     picture, x_c, mask = torch.randn(1, 3, 64, 128), torch.randn(1, 16, 4, 8), torch.ones(1, 1, 4, 8)
     absent, present = torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)
-    sides = torch.randn(2, 1, 3, 64, 128)
-    without = [net(picture, x_c, side, mask, absent) for side in sides]
+    sides, y_hat = torch.randn(2, 1, 3, 64, 128), torch.randn(1, 16, 4, 8)
+    without = [net(picture, x_c, side, y_hat, mask, absent)[0] for side in sides]
     torch.testing.assert_close(without[0], without[1])
-    with_side = [net(picture, x_c, side, mask, present) for side in sides]
+    with_side = [net(picture, x_c, side, y_hat, mask, present)[0] for side in sides]
     assert not torch.allclose(with_side[0], with_side[1])
+    shut = [net(picture, x_c, side, y_hat, torch.zeros_like(mask), present)[0] for side in sides]
+    torch.testing.assert_close(shut[0], shut[1])

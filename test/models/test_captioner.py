@@ -15,9 +15,7 @@ from mdic_ros.training.captioner import CaptionerConfig, build_captioner, save_c
 from mdic_ros.training.tokenizer import build_tokenizer
 
 CAPTIONS = ["a dark road, trees", "a white van ahead"]
-TINY = CaptionerConfig(
-    hidden_size=32, heads=2, vision_layers=1, text_layers=1, dropout=0.0, label_smoothing=0.0
-)
+TINY = CaptionerConfig(hidden_size=32, heads=2, vision_layers=1, text_layers=1, dropout=0.0, label_smoothing=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +67,7 @@ def test_any_size_and_read_only_arrays(captioner, images):
     assert captioner.caption(large) == CAPTIONS[1]
 
 
-@pytest.mark.parametrize(
-    "image", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3)), np.zeros((8, 8, 4), np.uint8)]
-)
+@pytest.mark.parametrize("image", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3)), np.zeros((8, 8, 4), np.uint8)])
 def test_other_arrays_are_refused(captioner, image):
     with pytest.raises(ValueError, match="H x W x 3 uint8"):
         captioner.caption(image)
@@ -88,9 +84,7 @@ def test_square_images_need_no_interpolation(tokenizer):
 
 
 def test_saved_and_read_back(folder, tokenizer, images):
-    assert {"config.json", "model.safetensors", "preprocessor_config.json"} <= {
-        p.name for p in folder.iterdir()
-    }
+    assert {"config.json", "model.safetensors", "preprocessor_config.json"} <= {p.name for p in folder.iterdir()}
     read = Captioner.from_pretrained(folder, tokenizer)
     assert read.image_size == (32, 64) and read.interpolates
     assert read.model.dtype == torch.float32
@@ -144,9 +138,7 @@ def blip2_folder(images, tmp_path_factory) -> Path:
     torch.nn.init.normal_(model.query_tokens, std=0.5)
     sight = Captioner(model, tokenizer, (32, 32), [0.5] * 3, [0.25] * 3)
     pixels = torch.cat([sight.pixel_values(image) for image in images])
-    ids = tokenizer(["<image>" * 4 + caption for caption in CAPTIONS], padding=True, return_tensors="pt")[
-        "input_ids"
-    ]
+    ids = tokenizer(["<image>" * 4 + caption for caption in CAPTIONS], padding=True, return_tensors="pt")["input_ids"]
     # The prompt that BLIP-2 makes for itself: image tokens, then the start of the sentence.
     ids[:, :5] = torch.tensor([config.image_token_id] * 4 + [tokenizer.bos_token_id])
     labels = ids.masked_fill((ids == tokenizer.pad_token_id) | (ids == config.image_token_id), -100)

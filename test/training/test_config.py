@@ -56,3 +56,22 @@ def test_mistakes_are_named(tmp_path, text, message):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"absent\.yaml"):
         StageConfig("autoencoder", tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("grids: ['1/2', '1']", "groups has 5 entries, it must have one per grid: 2"),
+        ("rate_share: [0.5, 0.5]", "rate_share has 2 entries, it must have one per grid: 5"),
+        ("rate_share: [0.2, 0.2, 0.2, 0.2, 0.3]", r"rate_share is .*, it must be shares that sum to 1"),
+        ("rate_share: [-0.2, 0.4, 0.2, 0.3, 0.3]", "it must be shares"),
+        ("no_text: 1.5", "no_text is 1.5, it must be a share, 0 to 1"),
+        ("{no_side: 0.6, foreign_side: 0.6}", "no_side and foreign_side are 0.6 and 0.6, more than 1 in sum"),
+    ],
+)
+@pytest.mark.parametrize("stage", ["codec", "realism"])
+def test_shares_that_cannot_be_are_named(tmp_path, stage, text, message):
+    file = tmp_path / f"{stage}.yaml"
+    file.write_text(f"{stage}:\n  {text}\n")
+    with pytest.raises(ConfigError, match=message):
+        StageConfig(stage, file)

@@ -133,6 +133,19 @@ def test_rows_after_the_checkpoint_are_written_anew(tmp_path):
     assert [float(row["step"]) for row in rows(out / "train.csv")] == [1, 2, 3, 4, 5, 6]
 
 
+def test_rows_that_a_crash_left_damaged_are_dropped(tmp_path):
+    out = tmp_path / "out"
+    run(Toy(stop_at=3), Draws(), config(), out, tmp_path / "bundle")
+    text = (out / "train.csv").read_text().splitlines()
+    damaged = [text[0], text[1], text[2][:9], "\0\0\0", "2,0,0,lo\ufffd,0,0", text[2] + ",0", text[3], "3"]
+    (out / "train.csv").write_text("\n".join(damaged))
+    run(Toy(), Draws(), config(), out, tmp_path / "bundle")
+    assert [float(row["step"]) for row in rows(out / "train.csv")] == [1, 3, 4, 5, 6]
+    (out / "train.csv").write_bytes(b"\xff\n")
+    run(Toy(), Draws(), config(steps=8), out, tmp_path / "bundle")
+    assert [float(row["step"]) for row in rows(out / "train.csv")] == [7, 8]
+
+
 def test_losses_that_are_not_finite_are_skipped_and_counted(tmp_path):
     out = tmp_path / "out"
     assert run(Toy(bad=range(3, 5)), Draws(), config(), out, tmp_path / "bundle")

@@ -110,7 +110,16 @@ def test_folders_that_are_not_there_are_named(training_folder):
 
 
 @pytest.mark.parametrize(
-    "line", ["{", "3", "[]", '{"source": "a"}', '{"source": "a", "name": "b", "caption": 3}', "[" * 100_000]
+    "line",
+    [
+        "{",
+        "3",
+        "[]",
+        '{"source": "a"}',
+        '{"source": "a", "name": "b", "caption": 3}',
+        '{"source": "a", "name": "b", "caption": "c", "tags": "car"}',
+        "[" * 100_000,
+    ],
 )
 def test_captions_that_are_none_are_refused(training_folder, tmp_path, line):
     shutil.copytree(training_folder, tmp_path / "data")

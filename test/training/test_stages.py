@@ -15,8 +15,9 @@ from safetensors.torch import load_file
 from mdic_ros.codec import Decoder, Encoder
 from mdic_ros.training.autoencoder import AutoencoderStage
 from mdic_ros.training.budget import AllConfig, train_all
+from mdic_ros.training.codec import PARTS, CodecStage
 from mdic_ros.training.config import ConfigError, as_dataclass, read_yaml
-from mdic_ros.training.data import StereoCrops, mirrored_caption
+from mdic_ros.training.data import StereoCrops, disparities
 from mdic_ros.training.pack import pack
 from mdic_ros.training.sources import TrainingData
 from mdic_ros.training.stages import STAGES, StageConfig, train
@@ -43,7 +44,7 @@ SECTIONS = {
         "channels": 16,
         "codebook_size": 64,
         "condition": 8,
-        "refiner_channels": 16,
+        "refiner": {"channels": 16, "detail": 16},
         "prior": {"dim": 32, "num_layers": 1, "token_dim": 16},
         "unet": {
             "out_channels": 8,
@@ -56,6 +57,7 @@ SECTIONS = {
             "norm_num_groups": 8,
         },
     },
+    "realism": {},
     "prior": {},
     "captioner": {
         "hidden_size": 32,
@@ -81,7 +83,7 @@ def yamls(path, **loop):
     """A folder with the YAMLs of all stages."""
     for stage in SECTIONS:
         config(path, stage, **loop)
-    shares = {"autoencoder": 1, "codec": 3, "captioner": 1, "prior": 1}
+    shares = {"autoencoder": 1, "codec": 3, "realism": 1, "captioner": 1, "prior": 1}
     (path / "all.yaml").write_text(yaml.safe_dump({"minutes": 0.2, "shares": shares}))
     return path / "all.yaml"
 
@@ -134,6 +136,55 @@ def test_a_real_stage_goes_on_exactly(training_folder, tmp_path, monkeypatch):
     assert {tensor.dtype for tensor in one.values()} == {torch.float16}
 
 
+@pytest.mark.slow
+def test_the_codec_stage_goes_on_exactly(training_folder, tmp_path, monkeypatch):
+    """It draws from a generator of its own, its codebooks learn outside the optimiser, and the vae is in its bundle."""
+    data, losses, loss = TrainingData(training_folder), 0, CodecStage.loss
+    for bundle in ("one", "two"):
+        train(
+            "autoencoder", config(tmp_path, "autoencoder", steps=1), data, tmp_path / bundle / "out", tmp_path / bundle
+        )
+    file = config(tmp_path, "codec", steps=3)
+    assert train("codec", file, data, tmp_path / "whole", tmp_path / "one") == (None, True)
+
+    def stopping(stage, batch, progress):
+        nonlocal losses
+        losses += 1
+        if losses == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return loss(stage, batch, progress)
+
+    monkeypatch.setattr(CodecStage, "loss", stopping)
+    assert train("codec", file, data, tmp_path / "halves", tmp_path / "two") == (None, False)
+    assert train("codec", file, data, tmp_path / "halves", tmp_path / "two") == (None, True)
+    assert losses == 3
+    for part in ("vae", *PARTS):
+        (one,), (two,) = (list((tmp_path / bundle / part).glob("*.safetensors")) for bundle in ("one", "two"))
+        before, after = load_file(one), load_file(two)
+        assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before), part
+    assert not list(tmp_path.glob("*/*.partial"))
+
+
+def test_captions_that_are_nobodys_are_noticed_at_once(training_folder, tmp_path):
+    for drives, missing in ((("drive_a",), "to validate on"), (("drive_b",), "to train on"), ((), "to train on")):
+        with TrainingData(training_folder) as data:
+            data.captions = [row for row in data.captions if row["source"] in drives]
+            data.captions.append({"source": "drive_c", "name": "0", "caption": "a car", "tags": []})
+            with pytest.raises(ConfigError, match=f"no pair {missing} has a caption.*captions.jsonl"):
+                train_all(yamls(tmp_path), data, tmp_path / "out", tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_sizes_and_batches_that_a_stage_cannot_use_are_refused(tmp_path):
+    for stage, options, message in (
+        ("codec", {"size": [96, 128]}, r"size is \[96, 128\].*multiples of 64"),
+        ("prior", {"size": [64, 100]}, "multiples of 64"),
+        ("realism", {"batch": 1}, "batch is 1, this stage needs at least 2"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            StageConfig(stage, config(tmp_path, stage, **options))
+
+
 def test_a_plan_is_kept_over_a_stop(training_folder, tmp_path, monkeypatch):
     """What a stage was granted holds when it goes on, and the stages that follow share what is left."""
     runs = []
@@ -147,13 +198,13 @@ def test_a_plan_is_kept_over_a_stop(training_folder, tmp_path, monkeypatch):
     with TrainingData(training_folder) as data:
         for done in (False, True):
             assert train_all(yamls(tmp_path), data, tmp_path / "out", tmp_path / "bundle", 60.0) == (None, done)
-    assert [stage for stage, _ in runs] == ["autoencoder", "codec", "codec", "captioner", "prior"]
+    assert [stage for stage, _ in runs] == ["autoencoder", "codec", "codec", "realism", "captioner", "prior"]
     minutes = [granted for _, granted in runs]
     usable = 60 * 0.98
-    assert minutes[0] == pytest.approx(usable / 6, rel=0.01)
+    assert minutes[0] == pytest.approx(usable / 7, rel=0.01)
     # The stages took next to no time here, so that each leaves its own to the later ones.
-    assert minutes[1] == minutes[2] == pytest.approx(usable * 3 / 5, rel=0.02)
-    assert minutes[3] == pytest.approx(usable / 2, rel=0.03) and minutes[4] == pytest.approx(usable, rel=0.03)
+    assert minutes[1] == minutes[2] == pytest.approx(usable * 3 / 6, rel=0.02)
+    assert minutes[3:] == pytest.approx([usable / 3, usable / 2, usable], rel=0.03)
 
 
 def test_crops_are_seeded_matched_and_in_range(training_folder):
@@ -167,8 +218,27 @@ def test_crops_are_seeded_matched_and_in_range(training_folder):
     assert one.x.min() >= -1 and one.x.max() <= 1 and len(one.captions) == 4
 
 
-def test_mirroring_swaps_the_words_too():
-    assert mirrored_caption("a car on the left of a tree") == "a car on the right of a tree"
+def test_disparities_are_found_once(training_folder, tmp_path, monkeypatch):
+    cache, found = tmp_path / "out" / "disparities.npz", []
+
+    def counted(left, right):
+        found.append(left.size)
+        return disparities(left, right)
+
+    monkeypatch.setattr("mdic_ros.training.sources.disparities", counted)
+
+    def pairs(height):
+        return TrainingData(training_folder, cache=cache).pairs(["train"], height, match=True)
+
+    before, after = pairs(100), pairs(100)
+    assert len(found) == len(before) == 10 and [path.name for path in cache.parent.iterdir()] == [cache.name]
+    for one, two in zip(before, after, strict=True):
+        for a, b in zip(one.disparity, two.disparity, strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert pairs(60)[0].disparity[0].shape == (60, 120) and len(found) == 20, "another size, so others"
+    cache.write_bytes(cache.read_bytes()[:-100])
+    pairs(60)
+    assert len(found) == 30, "damaged, so found again"
 
 
 def test_what_is_missing_is_named(training_folder, tmp_path):

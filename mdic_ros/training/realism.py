@@ -1,0 +1,140 @@
+"""Stage after the codec: pictures that look real at two and more steps, and truer ones at one.
+
+The tokens stay as they are; all of the workstation's half is trained. Half of each batch is decoded in one step
+against the squared error. The other half goes on from the sampler's first answer to a later step, as the decoder
+does. There the picture must also have the texture of the original: a step that has noise to start from can afford
+detail that the packet did not carry.
+
+Texture is compared by a sliced Wasserstein distance (Heitz et al., 2021, arXiv 2006.07229) of random 7x7 filters'
+answers, and inside blocks of 32x32 pixels, so that a smooth sky stays smooth and foliage gets its leaves. It needs
+no network trained elsewhere, and nothing to fall out with as an adversary does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mdic_ros.models.autoencoder import encode_latent
+from mdic_ros.models.mdic import Condition
+from mdic_ros.training.autoencoder import psnr
+from mdic_ros.training.codec import CodecConfig, CodecStage, match_loss, offset_loss, shared_loss
+from mdic_ros.training.data import Batch
+
+BLOCK, FILTER = 32, 7
+#: Steps of the sampler after the first, at two and at four steps: what the second pass is trained on.
+LATER = (749, 499, 249)
+
+
+def texture_distance(picture: Tensor, original: Tensor, filters: int = 12) -> Tensor:
+    """Sliced Wasserstein distance of local texture, at two resolutions.
+
+    Args:
+        picture, original: (B, 3, H, W) in [-1, 1], H and W multiples of 64.
+        filters: random directions, drawn anew at every call.
+
+    Returns:
+        Scalar: mean absolute difference of the sorted answers of zero-mean filters of unit norm.
+    """
+    kernel = torch.randn(filters, 3, FILTER, FILTER, device=picture.device)
+    kernel = kernel - kernel.mean(dim=(2, 3), keepdim=True)  # texture; brightness is the squared error's business
+    kernel = kernel / kernel.flatten(1).norm(dim=1)[:, None, None, None]
+
+    def answers(image: Tensor) -> Tensor:
+        maps = F.conv2d(image, kernel, padding=FILTER // 2)
+        return maps.unfold(2, BLOCK, BLOCK).unfold(3, BLOCK, BLOCK).flatten(4).sort(-1).values
+
+    total = picture.new_zeros(())
+    for _ in range(2):
+        total = total + (answers(picture) - answers(original)).abs().mean()
+        picture, original = F.avg_pool2d(picture, 2), F.avg_pool2d(original, 2)
+    return total
+
+
+#: The components of the tokens, and the prior that knows them: not trained here, so that streams stay what they are.
+TOKENS = ("hyper_align", "quantizer", "entropy_model")
+
+
+@dataclass
+class RealismConfig(CodecConfig):
+    """Stage options, under `realism:`; the networks are the bundle's, so that options of their sizes mean nothing."""
+
+    texture_weight: float = 1.0
+    sharp_pixel_weight: float = 4.0  #: of the squared error after later steps
+
+
+class RealismStage(CodecStage):
+    """Loss of the stage; components and saving are the codec's."""
+
+    config: RealismConfig
+
+    def networks(self) -> dict[str, nn.Module]:
+        """What belongs into a checkpoint, by name: here words are not guessed."""
+        return {name: part for name, part in super().networks().items() if name != "noun_predictor"}
+
+    def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum of all losses of a batch of two or more, and figures of it."""
+        c = self.config
+        x = batch.x.to(self.device)
+        half = x.shape[0] // 2
+        with torch.no_grad():
+            partial = self.parts["quantizer"](self.parts["hyper_align"](encode_latent(self.vae, x)), learn=False)[0]
+        side, condition, z_text, flow, foreign = self.workstation(batch, partial)
+        noise = torch.randn_like(side.z_y)
+        first = torch.full((x.shape[0],), 999, device=self.device)
+        # At the first step there is noise alone, and v is the negative of the clean latent.
+        z = -self.mdic.velocity(noise, first, condition, z_text).float()
+
+        later = torch.from_numpy(self.rng.choice(LATER, x.shape[0] - half)).to(self.device)
+        noisy = self.scheduler.add_noise(z[half:].detach(), noise[half:], later)
+        v = self.mdic.velocity(noisy, later, _rows(condition, half), z_text[half:]).float()
+        alpha = self.scheduler.alphas_cumprod.to(self.device)[later].view(-1, 1, 1, 1)
+        sharp = alpha.sqrt() * noisy - (1 - alpha).sqrt() * v
+        picture, fine = self.mdic.pixels(torch.cat([z[:half], sharp]), condition, side)
+        picture = picture.float()
+
+        l2, sharp_l2 = F.mse_loss(picture[:half], x[:half]), F.mse_loss(picture[half:], x[half:])
+        texture = texture_distance(picture[half:], x[half:])
+        patch = x.shape[-1] // fine[-1].offset.shape[-1]
+        looked = [match_loss(match, flow, 8) for match in condition.matches]
+        looked += [match_loss(match, flow, patch) for match in fine[:-1]]
+        offset, shared = offset_loss(fine[-1], flow, patch), shared_loss(condition.mask, flow, foreign)
+        loss = (
+            c.pixel_weight * l2
+            + c.sharp_pixel_weight * sharp_l2
+            + c.texture_weight * texture
+            + c.match_weight * torch.stack(looked).sum()
+            + c.offset_weight * offset
+            + c.shared_weight * shared
+            + c.commitment_weight * side.commitment
+        )
+        return loss, {
+            "psnr": psnr(l2),
+            "sharp_psnr": psnr(sharp_l2),
+            "texture": texture.detach(),
+            "match4": looked[-1].detach(),
+            "offset": offset.detach(),
+            "shared": shared.detach(),
+        }
+
+    def validate(self) -> dict[str, float]:
+        figures = super().validate()
+        x, y = self.held_out.x.to(self.device), self.held_out.y.to(self.device)
+        side = self.mdic.side(y)
+        for steps in (1, 2, 4):
+            picture = self.reconstruct(x, side, self.held_out.captions, 2, steps)
+            figures[f"energy{steps}"] = (_energy(picture) / _energy(x)).item()
+        return figures
+
+
+def _rows(condition: Condition, start: int) -> Condition:
+    """The samples of a condition from `start` on, as far as the denoiser looks at it."""
+    return Condition(condition.x_c[start:], condition.latent[start:], condition.z_y[start:], condition.mask[start:], [])
+
+
+def _energy(image: Tensor) -> Tensor:
+    """Mean squared difference of horizontal and vertical neighbours."""
+    return image.diff(dim=2).square().mean() + image.diff(dim=3).square().mean()

@@ -1,0 +1,40 @@
+"""Components are written so that nobody meets half of one."""
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from mdic_ros.training.bundling import halve, write_component
+
+
+class Part:
+    def __init__(self, content: str, fail: bool = False) -> None:
+        self.content, self.fail = content, fail
+
+    def save_pretrained(self, folder) -> None:
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(self.content)
+        if self.fail:
+            raise OSError("no space left on device")
+
+
+def test_a_component_is_the_old_or_the_new_one(tmp_path):
+    folder = tmp_path / "bundle" / "part"
+    write_component(Part("old"), folder)
+    with pytest.raises(OSError, match="no space"):
+        write_component(Part("half of the n", fail=True), folder)
+    assert (folder / "config.json").read_text() == "old"
+    write_component(Part("new"), folder)
+    assert (folder / "config.json").read_text() == "new"
+    assert [path.name for path in (tmp_path / "bundle").iterdir()] == ["part"]
+
+
+def test_weights_are_halved_once(tmp_path):
+    file = tmp_path / "weights.safetensors"
+    save_file({"weight": torch.tensor([1.0, 1 / 3]), "count": torch.tensor([70000])}, file)
+    halve(tmp_path)
+    halved = load_file(file)
+    assert halved["weight"].dtype == torch.float16 and halved["count"].tolist() == [70000]
+    before = file.stat().st_mtime_ns
+    halve(tmp_path)
+    assert file.stat().st_mtime_ns == before and [path.name for path in tmp_path.iterdir()] == [file.name]
