@@ -24,9 +24,11 @@ def printed(tiny_bundle: Path, output: Path) -> str:
     with pytest.MonkeyPatch.context() as patch:
         lines: list[str] = []
         patch.setattr(cli.typer, "echo", lines.append)
-        arguments = ["--size", "64x192", "--size", "64x128", "--steps", "2,1", "--frames", "3"]
+        sizes = ["--size", "64x192", "--size", "64x128", "--steps", "2,1", "--frames", "3"]
+        arguments = ["bench", "--model", str(tiny_bundle), *sizes, "--output", str(output)]
+        patch.setattr(cli.sys, "argv", ["mdic", *arguments])  # the report says which command made it
         with pytest.raises(SystemExit) as stopped:
-            cli.main(["bench", "--model", str(tiny_bundle), *arguments, "--output", str(output)])
+            cli.main(arguments)
         assert stopped.value.code == 0
     return "\n".join(lines)
 
@@ -49,7 +51,7 @@ def test_what_others_take_and_what_was_measured(printed: str, output: Path) -> N
     assert all(row["total"]["median"] > 0 and row["bytes"] > 0 for row in report["others"])
     assert report["model"]["model_id"] == "tiny_0" and len(report["model"]["fingerprint"]) == 64
     assert report["machine"]["processor"] and report["versions"]["torch"] and report["pictures"] == "sample/street"
-    assert report["command"].startswith("mdic ")
+    assert report["command"].startswith("mdic bench --model ")
 
 
 def test_memory_is_that_of_either_half_alone(printed: str, output: Path) -> None:
