@@ -17,13 +17,14 @@ PACKAGE = ROOT / "mdic_ros"
 ALLOWED = {
     "": set(),
     "resources": set(),
+    "backbones": set(),
     "models": set(),
     "codec": {"models", "resources"},
     "datasets": {"resources"},
     "offline": {"codec", "datasets", "resources"},
     "nodes": {"codec", "datasets", "resources", "msg"},
-    "training": {"models", "codec", "datasets", "resources"},
-    "evaluation": {"codec", "datasets", "offline", "resources"},
+    "training": {"models", "codec", "datasets", "resources", "backbones"},
+    "evaluation": {"codec", "datasets", "offline", "resources", "backbones"},
     "demo": {"codec", "datasets", "nodes", "evaluation", "offline", "resources", "msg"},
     "describe": {"codec", "datasets"},
     "cli": {
@@ -125,11 +126,15 @@ def declared(*extras: str) -> set[str]:
     return {name[0].lower().replace("_", "-") for name in names if name}
 
 
+#: The extras that a part is used with: what it imports must be in each of them.
+EXTRAS = {"training": ("train",), "evaluation": ("eval",), "backbones": ("train", "eval")}
+
+
 def test_third_party_imports_are_declared() -> None:
     problems = []
     for path in FILES:
-        extra = {"training": "train", "evaluation": "eval"}.get(part_of(path))
-        allowed = declared(extra) if extra else declared()
+        extras = EXTRAS.get(part_of(path))
+        allowed = set.intersection(*(declared(extra) for extra in extras)) if extras else declared()
         for module, line in imports(path):
             top = module.split(".")[0]
             if top in sys.stdlib_module_names or top in ROS or top == "mdic_ros":

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 import transformers
+from diffusers import ModelMixin
 from torch import nn
 
 from mdic_ros.models.captioner import Captioner
@@ -119,7 +120,12 @@ class Bundle:
                 options["use_safetensors"] = True
                 if component != "entropy_model":  # evaluated exactly, so its weights stay as they are stored
                     options["torch_dtype" if module != "transformers" else "dtype"] = torch.float32
-            part = kind.from_pretrained(folder, **options)
+            if issubclass(kind, ModelMixin):
+                part, info = kind.from_pretrained(folder, output_loading_info=True, **options)
+                if missing := sorted(info["missing_keys"]):  # the library would go on with random numbers
+                    raise BundleError(f"{folder} is of another version of {name}: it has no {missing[0]}")
+            else:
+                part = kind.from_pretrained(folder, **options)
         except BundleError:
             raise
         except Exception as error:  # libraries raise all kinds on files that do not fit

@@ -51,19 +51,20 @@ class Encoder:
         """
         return cls(Bundle(path), device)
 
-    def encode_all(self, image: Image) -> list[bytes]:
-        """Encodes an image at every rate point, for the price of the finest.
+    def encode_all(self, image: Image, *, rate_point: int | None = None) -> list[bytes]:
+        """Encodes an image at every rate point, or those up to one, for the price of the finest.
 
         Args:
             image: H x W x 3 uint8 RGB, from 64 x 128 to 4096 x 4096.
+            rate_point: the finest wanted, 0 (coarsest) to `rate_points` - 1; None = all.
 
         Returns:
-            One bitstream per rate point, coarse to fine; never shorter than the one before.
+            One bitstream per rate point up to that, coarse to fine; never shorter than the one before.
 
         Raises:
-            ValueError: no such image, or its size is out of range.
+            ValueError: no such image or rate point, or its size is out of range.
         """
-        return self._streams(image, self.rate_points)
+        return self._streams(image, self._count(rate_point))
 
     def encode(self, image: Image, *, rate_point: int | None = None, max_bytes: int | None = None) -> bytes:
         """Encodes an image.
@@ -80,16 +81,21 @@ class Encoder:
             BudgetError: not even rate point 0 fits into `max_bytes`.
             ValueError: no such image, size or rate point.
         """
-        finest = self.rate_points - 1 if rate_point is None else rate_point
-        if not 0 <= finest < self.rate_points:
-            raise ValueError(f"rate point {rate_point} is not in 0..{self.rate_points - 1}")
-        streams = self._streams(image, finest + 1, max_bytes)
+        streams = self._streams(image, self._count(rate_point), max_bytes)
         if max_bytes is None:
             return streams[-1]
         fitting = [stream for stream in streams if len(stream) <= max_bytes]
         if not fitting:
             raise BudgetError(len(streams[0]), max_bytes)
         return fitting[-1]
+
+    def _count(self, rate_point: int | None) -> int:
+        """How many rate points there are up to this one."""
+        if rate_point is None:
+            return self.rate_points
+        if not 0 <= rate_point < self.rate_points:
+            raise ValueError(f"rate point {rate_point} is not in 0..{self.rate_points - 1}")
+        return rate_point + 1
 
     @torch.inference_mode()
     def _streams(self, image: Image, count: int, max_bytes: int | None = None) -> list[bytes]:

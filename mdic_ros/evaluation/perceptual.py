@@ -6,6 +6,7 @@ whose files the user brings (`--weights FOLDER`); nothing is ever downloaded.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import warnings
@@ -17,8 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mdic_ros.evaluation import backbones, metrics, realism
-from mdic_ros.evaluation.backbones import FILES, FidInception, L2Pool, Missing, Stages, WeightsFile, locate
+from mdic_ros import backbones
+from mdic_ros.backbones import FILES, FidInception, L2Pool, Lpips, Missing, Stages, WeightsFile, learned_heads, locate
+from mdic_ros.evaluation import metrics, realism
 from mdic_ros.evaluation.metrics import Image, ImageMetric, NotComputed, SetMetric
 from mdic_ros.evaluation.niqe import Niqe
 
@@ -32,51 +34,20 @@ def _tensor(image: Image) -> Tensor:
     return torch.tensor(image, device=backbones.device()).permute(2, 0, 1)[None].float()
 
 
-def _heads(*parts: str) -> dict[str, Tensor]:
-    """Learned weights of LPIPS and DISTS, a few kB, which torchmetrics' wheel contains."""
-    import torchmetrics
-
-    path = Path(torchmetrics.__file__).parent.joinpath("functional", "image", *parts)
-    loaded: dict[str, Tensor] = torch.load(path, map_location=backbones.device(), weights_only=True)
-    return loaded
-
-
 # ------------------------------------------------------------------------------------------------ LPIPS and DISTS
 
 
-class Lpips:
-    """LPIPS 0.1 (Zhang et al. 2018, arXiv 1801.03924): weighted squared differences of normalised features.
-
-    Args:
-        net: features of VGG16 or AlexNet.
-        head: that net's weights in torchmetrics, "vgg" or "alex".
-    """
-
-    def __init__(self, net: Stages, head: str) -> None:
-        weights = _heads("lpips_models", f"{head}.pth")
-        self.net = net
-        self.weights = [weights[f"lin{number}.model.1.weight"] for number in range(len(net.taps))]
-        self.shift, self.scale = (
-            torch.tensor(values, device=backbones.device())[:, None, None]
-            for values in ((-0.030, -0.088, -0.188), (0.458, 0.448, 0.450))
-        )
-
-    def _features(self, image: Image) -> list[Tensor]:
-        found = self.net((_tensor(image) / 127.5 - 1 - self.shift) / self.scale)
-        return [f / (f.square().sum(1, keepdim=True) + 1e-8).sqrt() for f in found]
-
-    @torch.inference_mode()
-    def __call__(self, image: Image, original: Image) -> float:
-        """Distance of two H x W x 3 uint8 RGB images of one size, 0 = alike."""
-        pairs = zip(self._features(image), self._features(original), self.weights, strict=True)
-        return float(sum(((a - b).square() * weight).sum(1).mean() for a, b, weight in pairs))
+@torch.inference_mode()
+def _distance(lpips: Lpips, image: Image, original: Image) -> float:
+    """LPIPS of two H x W x 3 uint8 RGB images of one size, 0 = alike."""
+    return float(lpips(_tensor(image) / 127.5 - 1, _tensor(original) / 127.5 - 1))
 
 
 class Dists:
     """DISTS (Ding et al. 2020, arXiv 2004.07728): similarity of the features' means (texture) and structure."""
 
     def __init__(self, path: Path) -> None:
-        heads = _heads("dists_models", "weights.pt")
+        heads = {k: v.to(backbones.device()) for k, v in learned_heads("dists_models", "weights.pt").items()}
         total = heads["alpha"].sum() + heads["beta"].sum()
         sizes = (3, 64, 128, 256, 512, 512)
         self.texture, self.structure = ((heads[name] / total).split(sizes, dim=1) for name in ("alpha", "beta"))
@@ -275,7 +246,7 @@ def load_metrics(
     absent: list[NotComputed] = []
 
     def lpips(key: str, label: str, net: Callable[[Path], Stages], head: str) -> None:
-        call = Lpips(net(locate(weights, files[key])), head)
+        call = functools.partial(_distance, Lpips(net(locate(weights, files[key])), head))
         meaning = f"learned perceptual distance (v0.1) through {label}, full size, 0 = alike"
         per_image.append(ImageMetric(f"LPIPS ({label})", True, meaning, call))
 

@@ -1,8 +1,8 @@
 """Detail refiner: the side image's own pixels reach the picture where they are visible (ours, not the paper's).
 
 Runs after the LDM decoder. The decoded picture asks the questions here, and it knows better than the indices where
-it is: row attention at /4 finds out where each block of the picture lies in the side view, the side image is
-fetched from there pixel by pixel, and a gate lays it over the picture where the two agree.
+it is: it corrects the offsets that the alignment at /8 found, at /4 and by what is seen along them at /2, the side
+image is fetched along them pixel by pixel, and a gate lays it over the picture where the two agree.
 """
 
 from __future__ import annotations
@@ -13,29 +13,21 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from mdic_ros.models.side_alignment import AlignmentBlock, Match, ResBlock
-
-
-def fetch(image: Tensor, offset: Tensor) -> Tensor:
-    """Image (B, 3, H, W) seen along offsets (B, 2, H, W) x, y in pixels: bilinear, borders repeated."""
-    _, _, h, w = image.shape
-    x = torch.arange(w, device=image.device, dtype=offset.dtype) + offset[:, 0]
-    y = torch.arange(h, device=image.device, dtype=offset.dtype)[:, None] + offset[:, 1]
-    grid = torch.stack([(2 * x + 1) / w - 1, (2 * y + 1) / h - 1], dim=-1)
-    return F.grid_sample(image.to(offset.dtype), grid, padding_mode="border", align_corners=False)
+from mdic_ros.models.layers import ResBlock, fetch
+from mdic_ros.models.offset_refinement import ConvexUpsample, OffsetUpdate
+from mdic_ros.models.side_alignment import Match
 
 
 class DetailRefiner(ModelMixin, ConfigMixin):
-    """Alignment at /4 and, along the offsets it finds, of pixels.
+    """Corrected offsets and, along them, the side image's pixels.
 
     Args:
         features: M, channels of x^_c and y^.
-        channels: width of the alignment.
+        channels: width where offsets are corrected.
         detail: width where the fetched pixels are laid over the picture.
-        blocks: alignment blocks.
-        heads: attention heads of a block; their number divides `channels`.
-        reach: see `RowAttention`, in positions of `patch` pixels.
-        patch: pixels to a position.
+        patch: pixels to a position, even.
+        updates: how often the offsets are corrected.
+        fine: width of the features at /2 that are compared for that.
     """
 
     @register_to_config
@@ -44,10 +36,9 @@ class DetailRefiner(ModelMixin, ConfigMixin):
         features: int = 192,
         channels: int = 64,
         detail: int = 96,
-        blocks: int = 2,
-        heads: int = 2,
-        reach: int = 48,
         patch: int = 4,
+        updates: int = 2,
+        fine: int = 16,
     ) -> None:
         super().__init__()
         self.unshuffle, self.shuffle = nn.PixelUnshuffle(patch), nn.PixelShuffle(patch)
@@ -58,19 +49,31 @@ class DetailRefiner(ModelMixin, ConfigMixin):
         self.in_features = nn.Sequential(nn.Conv2d(features, 4 * channels, 1), nn.PixelShuffle(2))
         self.in_features_y = nn.Sequential(nn.Conv2d(features, 4 * channels, 1), nn.PixelShuffle(2))
         self.mix_x, self.mix_y = ResBlock(channels), ResBlock(channels)
-        self.align = nn.ModuleList(AlignmentBlock(channels, heads, reach) for _ in range(blocks))
         self.shift = nn.Conv2d(channels, 2, 3, padding=1)
+        self.compare = _Fine(fine, patch)
+        self.to_fine_x, self.to_fine_y = (
+            nn.Sequential(nn.Conv2d(channels, 4 * fine, 1), nn.PixelShuffle(2)) for _ in range(2)
+        )
+        self.corrections = nn.ModuleList(OffsetUpdate(channels) for _ in range(updates))
+        self.upsample = ConvexUpsample(channels, patch)
         self.in_detail = nn.Conv2d(channels, detail, 1)
         self.in_fetched = nn.Conv2d(2 * pixels, detail, 3, padding=1)
         self.mix_detail = ResBlock(detail)
         self.gate = nn.Conv2d(detail, patch * patch, 3, padding=1)
         self.out = nn.Conv2d(detail, pixels, 3, padding=1)
-        for layer in (self.out, self.shift, self.gate):
+        for layer in (self.out, self.shift, self.gate, self.to_fine_x[0], self.to_fine_y[0]):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
 
     def forward(
-        self, picture: Tensor, x_c: Tensor, side: Tensor, y_hat: Tensor, mask: Tensor, present: Tensor
+        self,
+        picture: Tensor,
+        x_c: Tensor,
+        side: Tensor,
+        y_hat: Tensor,
+        offset: Tensor,
+        mask: Tensor,
+        present: Tensor,
     ) -> tuple[Tensor, list[Match]]:
         """Refines a decoded picture.
 
@@ -79,14 +82,14 @@ class DetailRefiner(ModelMixin, ConfigMixin):
             x_c: cluster-fused features (B, M, H/16, W/16).
             side: side image (B, 3, H, W) in [-1, 1].
             y_hat: its features where they are (B, M, H/16, W/16).
+            offset: x, y from the coded to the side view (B, 2, H/8, W/8), in positions of 8 pixels.
             mask: m_v (B, 1, H/16, W/16) in [0, 1].
             present: (B, 1, 1, 1), 1 where there is a side image, else 0.
 
         Returns:
-            The refined picture (B, 3, H, W); where each block looked, and last the offsets along which the pixels were
-            fetched, all in positions of `patch` pixels.
+            The refined picture (B, 3, H, W); the offsets it starts from and those after each correction, in positions
+            of `patch` pixels, and last those in pixels along which the side image was fetched.
         """
-        patch = self.config.patch
         x = self.unshuffle(picture).contiguous(memory_format=torch.channels_last)
         y = self.unshuffle(side).contiguous(memory_format=torch.channels_last)
         size = x.shape[-2:]
@@ -97,17 +100,30 @@ class DetailRefiner(ModelMixin, ConfigMixin):
         share = present * spread(mask)
         x = self.mix_x(self.in_x(x) + self.in_mask(share) + spread(self.in_features(x_c)))
         y = self.mix_y(self.in_y(y) + spread(self.in_features_y(y_hat)))
-        matches: list[Match] = []
-        for block in self.align:
-            x, match = block(x, y, share)
-            matches.append(match)
-        # Sharp where the attention is: the features know by how much its mean is off.
-        offset = matches[-1].offset + self.shift(x)
-        matches.append(Match(matches[-1].probability, offset))
-        pixels = F.interpolate(patch * offset, scale_factor=patch, mode="bilinear", align_corners=False)
+        fine_x, fine_y = self.compare(picture, self.to_fine_x(x)), self.compare(side, self.to_fine_y(y))
+        offset = spread(offset) * (size[1] / offset.shape[-1]) + self.shift(x)
+        matches = [Match(None, offset)]
+        for correct in self.corrections:
+            x, offset = correct(x, offset, fine_x, fine_y, share)
+            matches.append(Match(None, offset))
+        pixels = self.upsample(offset, x)
+        matches.append(Match(None, pixels))
         fetched = fetch(side, pixels)
         seen = torch.cat([self.unshuffle(fetched), self.unshuffle(fetched - picture)], dim=1)
         seen = self.in_fetched(seen.contiguous(memory_format=torch.channels_last))
         x = self.mix_detail(self.in_detail(x) + share * seen)
         gate = self.shuffle(share * torch.sigmoid(self.gate(x) - 1.0))
         return picture + gate * (fetched - picture) + self.shuffle(self.out(x)), matches
+
+
+class _Fine(nn.Module):
+    """Features of a view at /2, to be compared: of its pixels and of what else is known there."""
+
+    def __init__(self, fine: int, patch: int) -> None:
+        super().__init__()
+        self.unshuffle = nn.PixelUnshuffle(patch // 2)
+        self.pixels = nn.Conv2d(3 * (patch // 2) ** 2, fine, 3, padding=1)
+        self.mix = ResBlock(fine)
+
+    def forward(self, image: Tensor, known: Tensor) -> Tensor:
+        return self.mix(self.pixels(self.unshuffle(image).contiguous(memory_format=torch.channels_last)) + known)

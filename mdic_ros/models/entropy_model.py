@@ -397,7 +397,7 @@ class EntropyModel(ModelMixin, ConfigMixin):
         self,
         codebook_size: int = 1024,
         grids: Sequence[float] = (0.25, 0.5, 0.75, 1.0, 1.0),
-        groups: Sequence[int] = (1, 2, 4, 4, 4),
+        groups: Sequence[int] = (1, 2, 2, 2, 2),
         dim: int = 128,
         num_heads: int = 4,
         num_layers: int = 4,

@@ -53,7 +53,7 @@ class Condition:
     latent: Tensor  #: [z_d, projected x^_c], (B, C + condition, H/8, W/8)
     z_y: Tensor  #: aligned side latent (B, C, H/8, W/8)
     mask: Tensor  #: m_v, (B, 1, H/16, W/16) in [0, 1]
-    matches: list[Match]  #: where the alignment at /8 looked, for training
+    matches: list[Match]  #: where the alignment at /8 looked, see `SideAlignment`
 
 
 class MDIC(nn.Module):
@@ -156,10 +156,10 @@ class MDIC(nn.Module):
         return latent
 
     def pixels(self, z: Tensor, condition: Condition, side: Side) -> tuple[Tensor, list[Match]]:
-        """Clean latent to picture (B, 3, H, W), about [-1, 1]: LDM decoder, then the refiner; and where that looked."""
+        """Clean latent to picture (B, 3, H, W), about [-1, 1]: LDM decoder, refiner; and the offsets it found."""
         picture = decode_latent(self.vae, z)
         refined: tuple[Tensor, list[Match]] = self.detail_refiner(
-            picture, condition.x_c, side.image, side.y_hat, condition.mask, side.present
+            picture, condition.x_c, side.image, side.y_hat, condition.matches[-1].offset, condition.mask, side.present
         )
         return refined
 
@@ -168,4 +168,3 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     """Pads (B, 3, H, W) at the bottom and at the right by repeating the border, up to whole multiples."""
     height, width = image.shape[-2:]
     return F.pad(image, (0, -width % multiple, 0, -height % multiple), mode="replicate")
-

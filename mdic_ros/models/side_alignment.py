@@ -2,9 +2,8 @@
 
 In a rectified pair the same point lies on the same row of both views. So each position of the coded view looks
 along its row of the side view, and along the rows next to it, since few rigs are rectified to the pixel: cross-
-attention at /8 on latents before the fusion, and at /4 on pixels after the LDM decoder. What the attention points
-at is an offset in pixels, which training compares with a stereo matcher's, and along which the side image's own
-pixels are fetched at last.
+attention at /8 on latents, before the fusion. What the attention points at is an offset, which training compares
+with a stereo matcher's, and from which the refiner starts after the LDM decoder.
 
 Three things speak for a place on the row, and their log-probabilities add up: that it looks alike (query and key),
 what the coded view says of its own distance, and what the side view says of its own. The latter two are what a
@@ -22,25 +21,10 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from mdic_ros.models.layers import Context, ResBlock
+
 #: Most scores of a row attention that are in memory at once outside training: 16 MiB in float32.
 MOST_SCORES = 1 << 22
-
-
-class ResBlock(nn.Module):
-    """Pre-activation residual block of two 3x3 convolutions."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.GroupNorm(8, channels),
-            nn.SiLU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
 
 
 @dataclass(frozen=True)
@@ -48,9 +32,11 @@ class Match:
     """Where each position of the coded view looks in the side view."""
 
     #: (B, h, w, rows, w): mean of the heads; rows: the own one in the middle. None outside training, which alone
-    #: asks for it: it grows with the square of the width.
+    #: asks for it: it grows with the square of the width; and where an offset was corrected.
     probability: Tensor | None
-    offset: Tensor  #: (B, 2, h, w): expected displacement x, y from the coded to the side view, in positions
+    #: (B, 2, h, w): displacement x, y from the coded to the side view, in positions of this grid: pixels, if it is as
+    #: large as the image.
+    offset: Tensor
 
 
 class RowAttention(nn.Module):
@@ -159,9 +145,9 @@ class AlignmentBlock(nn.Module):
         self.attention = RowAttention(channels, heads, reach)
         self.mix = ResBlock(channels)
 
-    def forward(self, x: Tensor, y: Tensor, share: Tensor | float = 1.0) -> tuple[Tensor, Match]:
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Match]:
         found, match = self.attention(x, y)
-        return self.mix(x + share * found), match
+        return self.mix(x + found), match
 
 
 class SideAlignment(ModelMixin, ConfigMixin):
@@ -191,7 +177,13 @@ class SideAlignment(ModelMixin, ConfigMixin):
         self.up_y = nn.Sequential(nn.Conv2d(features, 4 * channels, 1), nn.PixelShuffle(2))
         self.in_y = nn.Conv2d(latent_channels, channels, 3, padding=1)
         self.mix_y = ResBlock(channels)
+        # How far away things mostly are in this part of an image, whatever its size.
+        self.position = nn.Parameter(torch.zeros(1, channels, 16, 32))
+        self.context_x, self.context_y = (Context(channels, channels, 2) for _ in range(2))
         self.align = nn.ModuleList(AlignmentBlock(channels, heads, reach) for _ in range(blocks))
+        self.shift = nn.Conv2d(channels, 2, 3, padding=1)
+        for parameter in self.shift.parameters():
+            nn.init.zeros_(parameter)
         self.to_latent = nn.Conv2d(channels, latent_channels, 3, padding=1)
         self.to_features = nn.Conv2d(channels, features, 2, stride=2)
 
@@ -200,16 +192,19 @@ class SideAlignment(ModelMixin, ConfigMixin):
 
         Args:
             x_hat, y_hat: quantised features (B, M, h/2, w/2).
-            z_y: latent of the side image (B, C, h, w).
+            z_y: latent of the side image (B, C, h, w); h and w are multiples of 4.
 
         Returns:
-            z_y brought to the coded view's positions (B, C, h, w), y^ likewise (B, M, h/2, w/2), and where each block
-            looked.
+            z_y brought to the coded view's positions (B, C, h, w), y^ likewise (B, M, h/2, w/2); where each block
+            looked, and last the offsets that are taken to be right.
         """
-        x = self.up_x(x_hat)
-        y = self.mix_y(self.in_y(z_y) + self.up_y(y_hat))
+        position = F.interpolate(self.position, size=z_y.shape[-2:], mode="bilinear", align_corners=False)
+        x = self.context_x(self.up_x(x_hat) + position)
+        y = self.context_y(self.mix_y(self.in_y(z_y) + self.up_y(y_hat)) + position)
         matches = []
         for block in self.align:
             x, match = block(x, y)
             matches.append(match)
+        # Sharp where the attention is: the features know by how much its mean is off.
+        matches.append(Match(None, matches[-1].offset + self.shift(x)))
         return self.to_latent(x), self.to_features(x), matches

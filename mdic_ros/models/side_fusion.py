@@ -8,7 +8,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from mdic_ros.models.side_alignment import ResBlock
+from mdic_ros.models.layers import ResBlock
 
 
 class ViTBlock(nn.Module):

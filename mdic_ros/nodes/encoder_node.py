@@ -120,7 +120,8 @@ class EncoderNode(Node):
             source = self._to_rgb(message)
             height, width = source.shape[:2]
             image = resize_image(source, settings.coded_height or height, settings.coded_width or width)
-            packets = self._encoder.encode_all(image)
+            finest = settings.rate_point if settings.rate_point >= 0 else None
+            packets = self._encoder.encode_all(image, rate_point=finest)
         except ValueError as error:  # ImageError, or the codec's: too small, too large
             self._refuse("bad_image", str(error))
             return

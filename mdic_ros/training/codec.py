@@ -69,7 +69,7 @@ class CodecConfig:
     channels: int = 128  #: N
     codebook_size: int = 1024  #: K
     grids: tuple[str, ...] = ("1/4", "1/2", "3/4", "1", "1")
-    groups: tuple[int, ...] = (1, 2, 4, 4, 4)  #: coding schedule: groups of tokens per grid
+    groups: tuple[int, ...] = (1, 2, 2, 2, 2)  #: coding schedule: groups of tokens per grid
     condition: int = 48
     unet: dict = field(default_factory=lambda: dict(SMALL_UNET))
     refiner: dict = field(default_factory=dict)  #: further options of the detail refiner
@@ -88,7 +88,7 @@ class CodecConfig:
     rate_weight: float = 0.02  #: per bit and token, for the prior
     soft_rate_weight: float = 0.02  #: per bit and token, for the encoder
     match_weight: float = 0.05  #: cross-entropy, nats, of where the alignment looks
-    offset_weight: float = 0.02  #: per pixel that the side image is fetched from a wrong place
+    offset_weight: float = 0.05  #: per pixel that an offset is wrong, from /8 to the last
     shared_weight: float = 0.05  #: cross-entropy of the mask
     mask_weight: float = 0.1  #: lambda_mask of the paper
 
@@ -198,6 +198,24 @@ def offset_loss(match: Match, flow: Tensor, stride: int) -> Tensor:
     return (distance * known).sum() / known.sum().clamp(min=1)
 
 
+def alignment_losses(matches: list[Match], flow: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """`match_loss` of the matches that say how probable each place is, `offset_loss` of the others, in their order.
+
+    Raises:
+        ValueError: none says how probable its places are: they were not made in training mode.
+    """
+    looked, offsets = [], []
+    for match in matches:
+        stride = flow.shape[-1] // match.offset.shape[-1]
+        if match.probability is None:
+            offsets.append(offset_loss(match, flow, stride))
+        else:
+            looked.append(match_loss(match, flow, stride))
+    if not looked:
+        raise ValueError("the alignment keeps where it looked in training mode only: call train() first")
+    return looked, offsets
+
+
 def shared_loss(mask: Tensor, flow: Tensor, foreign: Tensor) -> Tensor:
     """Cross-entropy of the mask: open where the matcher found the point in the side view, shut for another scene."""
     known = F.adaptive_max_pool2d((~torch.isnan(flow[:, :1])).float(), mask.shape[-2:]) > 0
@@ -303,10 +321,7 @@ class CodecStage:
         half = (count + 1) // 2  # the prior is a good part of a step, and has a stage of its own
         rate, soft_rate = self.rates([i[:half] for i in indices], [a[:half] for a in soft])
         rate, soft_rate = rate / tokens, soft_rate / tokens
-        patch = x.shape[-1] // fine[-1].offset.shape[-1]
-        looked = [match_loss(match, flow, 8) for match in condition.matches]
-        looked += [match_loss(match, flow, patch) for match in fine[:-1]]
-        offset = offset_loss(fine[-1], flow, patch)
+        looked, offsets = alignment_losses([*condition.matches, *fine], flow)
         shared = shared_loss(condition.mask, flow, foreign)
         masked = mask_nouns(self.tokenizer, batch.captions, batch.tags).to(self.device)
         # Nothing is asked of the words where the side image does not show what they name.
@@ -323,7 +338,7 @@ class CodecStage:
             + c.rate_weight * rate
             + c.soft_rate_weight * soft_rate
             + c.match_weight * torch.stack(looked).sum()
-            + c.offset_weight * offset
+            + c.offset_weight * torch.stack(offsets).sum()
             + c.shared_weight * shared
             + c.mask_weight * nouns
         )
@@ -332,9 +347,9 @@ class CodecStage:
             "velocity": velocity.detach(),
             "commitment": commitment.detach(),
             "rate": rate.detach(),
-            "match8": looked[len(condition.matches) - 1].detach(),
-            "match4": looked[-1].detach(),
-            "offset": offset.detach(),
+            "match": looked[-1].detach(),
+            "offset8": offsets[0].detach(),
+            "offset": offsets[-1].detach(),
             "shared": shared.detach(),
             "nouns": nouns.detach(),
             "noun_accuracy": accuracy,

@@ -153,8 +153,11 @@ class StereoCrops:
             pair = self.pairs[index]
             full_w, full_h = pair.left.size
             most = min(full_h, full_w * height / width)
-            zoom = rng.uniform(0.9, 1.0) if rng.random() < 0.6 else rng.uniform(0.5, 0.9)
-            aspect = rng.uniform(0.9, 1.1)
+            unrectified = rng.random() < self.unrectified
+            # Mostly nearly whole frames: where in the image a thing is tells much of how far away it is. But a view
+            # that is to be higher or lower needs room for that.
+            zoom = rng.uniform(0.94, 1.0) if rng.random() < 0.75 and not unrectified else rng.uniform(0.5, 0.94)
+            aspect = rng.uniform(0.95, 1.05)
             crop_h = most * zoom * min(1.0, aspect)
             crop_w = most * zoom * min(1.0, 1 / aspect) * width / height
             top, left = rng.uniform(0, full_h - crop_h), rng.uniform(0, full_w - crop_w)
@@ -165,7 +168,7 @@ class StereoCrops:
                 old = self.pairs[rng.choice(self.earlier[index])]
                 side = old.left if rng.random() < 0.5 else old.right
             drop = 0.0
-            if rng.random() < self.unrectified:
+            if unrectified:
                 drop = float(np.clip(rng.uniform(-4, 4) * crop_h / height, -top, full_h - crop_h - top))
 
             def cut(image: Image.Image, top: float, resample: Image.Resampling) -> npt.NDArray[np.float32]:

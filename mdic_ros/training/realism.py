@@ -7,21 +7,25 @@ detail that the packet did not carry.
 
 Texture is compared by a sliced Wasserstein distance (Heitz et al., 2021, arXiv 2006.07229) of random 7x7 filters'
 answers, and inside blocks of 32x32 pixels, so that a smooth sky stays smooth and foliage gets its leaves. It needs
-no network trained elsewhere, and nothing to fall out with as an adversary does.
+no network trained elsewhere, and nothing to fall out with as an adversary does. With the weights of VGG16 at hand,
+LPIPS can be added.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mdic_ros.backbones import FILES, Lpips, Missing, locate, vgg16
 from mdic_ros.models.autoencoder import encode_latent
 from mdic_ros.models.mdic import Condition
 from mdic_ros.training.autoencoder import psnr
-from mdic_ros.training.codec import CodecConfig, CodecStage, match_loss, offset_loss, shared_loss
+from mdic_ros.training.codec import CodecConfig, CodecStage, alignment_losses, shared_loss
 from mdic_ros.training.data import Batch
 
 BLOCK, FILTER = 32, 7
@@ -64,12 +68,28 @@ class RealismConfig(CodecConfig):
 
     texture_weight: float = 1.0
     sharp_pixel_weight: float = 4.0  #: of the squared error after later steps
+    weights: str = ""  #: folder that holds VGG16, for LPIPS; from where the command runs
+    perceptual_weight: float = 0.5  #: of LPIPS after later steps, if there are `weights`
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weights:
+            try:
+                locate(Path(self.weights), FILES["vgg16"])
+            except Missing as error:
+                raise ValueError(f"weights is {self.weights}: {error}") from error
 
 
 class RealismStage(CodecStage):
     """Loss of the stage; components and saving are the codec's."""
 
     config: RealismConfig
+
+    def __init__(self, config: RealismConfig, *args: Any, **options: Any) -> None:
+        super().__init__(config, *args, **options)
+        self.perceptual: Lpips | None = None
+        if config.weights:
+            self.perceptual = Lpips(vgg16(locate(Path(config.weights), FILES["vgg16"])), "vgg").to(self.device)
 
     def networks(self) -> dict[str, nn.Module]:
         """What belongs into a checkpoint, by name: here words are not guessed."""
@@ -98,25 +118,29 @@ class RealismStage(CodecStage):
 
         l2, sharp_l2 = F.mse_loss(picture[:half], x[:half]), F.mse_loss(picture[half:], x[half:])
         texture = texture_distance(picture[half:], x[half:])
-        patch = x.shape[-1] // fine[-1].offset.shape[-1]
-        looked = [match_loss(match, flow, 8) for match in condition.matches]
-        looked += [match_loss(match, flow, patch) for match in fine[:-1]]
-        offset, shared = offset_loss(fine[-1], flow, patch), shared_loss(condition.mask, flow, foreign)
+        looked, offsets = alignment_losses([*condition.matches, *fine], flow)
+        shared = shared_loss(condition.mask, flow, foreign)
         loss = (
             c.pixel_weight * l2
             + c.sharp_pixel_weight * sharp_l2
             + c.texture_weight * texture
             + c.match_weight * torch.stack(looked).sum()
-            + c.offset_weight * offset
+            + c.offset_weight * torch.stack(offsets).sum()
             + c.shared_weight * shared
             + c.commitment_weight * side.commitment
         )
+        figures = {}
+        if self.perceptual is not None:
+            lpips = self.perceptual(picture[half:], x[half:]).mean()
+            loss = loss + c.perceptual_weight * lpips
+            figures["lpips"] = lpips.detach()
         return loss, {
+            **figures,
             "psnr": psnr(l2),
             "sharp_psnr": psnr(sharp_l2),
             "texture": texture.detach(),
-            "match4": looked[-1].detach(),
-            "offset": offset.detach(),
+            "match": looked[-1].detach(),
+            "offset": offsets[-1].detach(),
             "shared": shared.detach(),
         }
 

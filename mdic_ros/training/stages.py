@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from accelerate.utils import set_seed
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, ModelMixin
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from mdic_ros.models.mdic import MULTIPLE
@@ -136,7 +136,13 @@ def _realism(config: StageConfig, data: TrainingData, bundle: Path, device: torc
 
 
 def _part(kind: type[Any], bundle: Path, name: str) -> Any:
-    return kind.from_pretrained(bundle / name, local_files_only=True, torch_dtype=torch.float32)
+    options = {"local_files_only": True, "torch_dtype": torch.float32}
+    if not issubclass(kind, ModelMixin):
+        return kind.from_pretrained(bundle / name, **options)
+    part, info = kind.from_pretrained(bundle / name, output_loading_info=True, **options)
+    if missing := sorted(info["missing_keys"]):  # the library would go on with random numbers
+        raise ConfigError(f"{bundle / name} is of another version, it has no {missing[0]}: train a new bundle")
+    return part
 
 
 def _joint(

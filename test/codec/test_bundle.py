@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from mdic_ros.codec import Bundle, BundleError, Decoder, Encoder
 from mdic_ros.codec.bundle import ROBOT
@@ -69,3 +70,16 @@ def test_weights_that_do_not_fit_are_a_bundle_error(copy):
     write_index(copy, "odd")
     with pytest.raises(BundleError, match="vae"):
         Bundle(copy).load("vae")
+
+
+def test_weights_of_an_older_version_are_a_bundle_error(copy):
+    """Its classes have the same names, but they lack what the newer ones have: no random numbers in its stead."""
+    from mdic_ros.codec.bundle import write_index
+
+    file = copy / "detail_refiner" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    del weights["upsample.weights.bias"]
+    save_file(weights, file)
+    write_index(copy, "old")
+    with pytest.raises(BundleError, match=r"detail_refiner is of another version .* no upsample\.weights\.bias"):
+        Bundle(copy).load("detail_refiner")

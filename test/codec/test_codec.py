@@ -96,7 +96,8 @@ def test_scales_that_are_not_asked_for_are_not_coded(encoder, monkeypatch):
     assert encoder.encode(image, rate_point=1) == streams[1]
     assert encoder.encode(image, max_bytes=len(streams[2])) == streams[2]
     assert encoder.encode(image, max_bytes=len(streams[4])) == streams[4]
-    assert [len(payloads) for payloads in coded] == [2, 4, 5]
+    assert encoder.encode_all(image, rate_point=1) == streams[:2]
+    assert [len(payloads) for payloads in coded] == [2, 4, 5, 2]
 
 
 def test_times_of_the_stages(encoder):
@@ -138,6 +139,8 @@ def test_bad_arguments_say_what_is_allowed(encoder, decoder):
     data = encoder.encode(image)
     with pytest.raises(ValueError, match=r"0\.\.4"):
         encoder.encode(image, rate_point=5)
+    with pytest.raises(ValueError, match=r"0\.\.4"):
+        encoder.encode_all(image, rate_point=-1)
     with pytest.raises(ValueError, match="64x128, the coded image 128x256"):
         decoder.decode(data, scene(64, 128))
     with pytest.raises(ValueError, match="steps"):

@@ -14,7 +14,7 @@ from torch import nn
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 from transformers.models.segformer.image_processing_pil_segformer import SegformerImageProcessorPil
 
-from mdic_ros.evaluation.backbones import FILES, FidInception, Missing, alexnet, locate, vgg16
+from mdic_ros.backbones import FILES, FidInception, Missing, alexnet, locate, vgg16
 from mdic_ros.evaluation.perceptual import InceptionDistances, load_metrics
 
 VGG16 = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool", 512, 512, 512, "pool")
@@ -60,8 +60,8 @@ def inception_state() -> dict[str, torch.Tensor]:
     """Random weights under the published names: FID's Inception with its classifier, without step counters."""
     torch.manual_seed(3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mdic_ros.evaluation.backbones._state", lambda path: {})
-        patch.setattr("mdic_ros.evaluation.backbones._frozen", lambda net, state: None)
+        patch.setattr("mdic_ros.backbones._state", lambda path: {})
+        patch.setattr("mdic_ros.backbones._frozen", lambda net, state: None)
         net = FidInception(Path())
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
@@ -113,7 +113,7 @@ def test_without_weights_the_rest_is_there_and_says_what_is_needed():
     why = {metric.name: metric.why for metric in absent}
     assert list(why) == ["LPIPS (VGG16)", "LPIPS (AlexNet)", "DISTS", "NIQE", "FID", "KID", "mIoU"]
     command = "curl -LO https://download.pytorch.org/models/vgg16-397923af.pth"
-    assert why["DISTS"] == f"needs vgg16-397923af.pth in --weights FOLDER; get it with: {command}"
+    assert why["DISTS"] == f"needs vgg16-397923af.pth in the folder of weights; get it with: {command}"
     assert "hf download" in why["mIoU"] and "model.safetensors" in why["mIoU"]
 
 

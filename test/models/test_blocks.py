@@ -4,9 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mdic_ros.models.detail_refiner import DetailRefiner, fetch
+from mdic_ros.models.detail_refiner import DetailRefiner
 from mdic_ros.models.hyper_align import HyperAlign, WindowAttention
+from mdic_ros.models.layers import Context, fetch
 from mdic_ros.models.mask_generator import MaskGenerator
+from mdic_ros.models.offset_refinement import ConvexUpsample, OffsetUpdate
 from mdic_ros.models.quantizer import MultiScaleQuantizer
 from mdic_ros.models.side_alignment import RowAttention, SideAlignment
 from mdic_ros.models.side_fusion import ClusterFusion, SideFusion
@@ -173,11 +175,13 @@ def test_pixels_are_fetched_from_where_the_offset_points():
     torch.testing.assert_close(fetch(image, offset)[..., :-1, 3:], image[..., 1:, :-3], atol=1e-5, rtol=1e-5)
 
 
-def test_alignment_takes_any_size():
+def test_alignment_takes_any_size_that_the_padding_gives():
     net = SideAlignment(latent_channels=4, features=16, channels=16).eval()
-    z, features, matches = net(torch.randn(1, 16, 4, 9), torch.randn(1, 16, 4, 9), torch.randn(1, 4, 8, 18))
-    assert z.shape == (1, 4, 8, 18) and features.shape == (1, 16, 4, 9)
-    assert matches[0].offset.shape == (1, 2, 8, 18)
+    z, features, matches = net(torch.randn(1, 16, 4, 10), torch.randn(1, 16, 4, 10), torch.randn(1, 4, 8, 20))
+    assert z.shape == (1, 4, 8, 20) and features.shape == (1, 16, 4, 10)
+    assert len(matches) == 3 and all(match.offset.shape == (1, 2, 8, 20) for match in matches)
+    # The last is corrected by what the features know, which is nothing before training.
+    torch.testing.assert_close(matches[-1].offset, matches[-2].offset)
 
 
 def test_mask_is_deterministic_at_inference_and_noisy_in_training():
@@ -213,13 +217,87 @@ def test_cluster_fusion_covers_any_grid(size):
 def test_refiner_keeps_the_picture_without_a_side_image_whatever_the_side_is():
     torch.manual_seed(0)
     net = DetailRefiner(features=16, channels=16, detail=16).eval()
-    torch.nn.init.normal_(net.out.weight, std=0.1)
+    for parameter in net.parameters():
+        if not parameter.any():  # what starts at zero would hide what comes through it
+            torch.nn.init.normal_(parameter, std=0.1)
     picture, x_c, mask = torch.randn(1, 3, 64, 128), torch.randn(1, 16, 4, 8), torch.ones(1, 1, 4, 8)
     absent, present = torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)
     sides, y_hat = torch.randn(2, 1, 3, 64, 128), torch.randn(1, 16, 4, 8)
-    without = [net(picture, x_c, side, y_hat, mask, absent)[0] for side in sides]
+    offset = torch.randn(1, 2, 8, 16)
+    without = [net(picture, x_c, side, y_hat, offset, mask, absent)[0] for side in sides]
     torch.testing.assert_close(without[0], without[1])
-    with_side = [net(picture, x_c, side, y_hat, mask, present)[0] for side in sides]
+    with_side = [net(picture, x_c, side, y_hat, offset, mask, present)[0] for side in sides]
     assert not torch.allclose(with_side[0], with_side[1])
-    shut = [net(picture, x_c, side, y_hat, torch.zeros_like(mask), present)[0] for side in sides]
+    shut = [net(picture, x_c, side, y_hat, offset, torch.zeros_like(mask), present)[0] for side in sides]
     torch.testing.assert_close(shut[0], shut[1])
+
+
+def test_refiner_starts_from_the_offsets_it_is_given_and_fetches_along_them():
+    torch.manual_seed(0)
+    net = DetailRefiner(features=16, channels=16, detail=16).eval()
+    picture, side, features = torch.zeros(1, 3, 64, 128), torch.rand(1, 3, 64, 128), torch.zeros(1, 16, 4, 8)
+    offset = torch.tensor([-0.5, 0.25])[None, :, None, None].expand(1, 2, 8, 16)  # 4 pixels left, 2 down
+    one = torch.ones(1, 1, 1, 1)
+    refined, matches = net(picture, features, side, features, offset, one.expand(1, 1, 4, 8), one)
+    torch.testing.assert_close(matches[0].offset, (2 * offset[:, :, :1, :1]).expand(1, 2, 16, 32))
+    torch.testing.assert_close(matches[-1].offset, (8 * offset[:, :, :1, :1]).expand(1, 2, 64, 128))
+    # Before training the gate is open by sigmoid(-1) everywhere, and nothing else is added.
+    expected = torch.sigmoid(torch.tensor(-1.0)) * side[:, :, 2:, :-4]
+    torch.testing.assert_close(refined[:, :, :-2, 4:], expected)
+
+
+def test_context_starts_as_identity():
+    x = torch.randn(1, 8, 16, 32)
+    torch.testing.assert_close(Context(8, 16, 3).eval()(x), x)
+
+
+def test_context_sees_far_and_knows_its_row():
+    torch.manual_seed(0)
+    net = Context(8, 16, 3).eval()
+    for module in net.modules():
+        for name, child in module.named_children():
+            if isinstance(child, torch.nn.GroupNorm):  # it alone would let every position see all others
+                setattr(module, name, torch.nn.Identity())
+    for layer in (net.up[0][0], net.mix[0].body[-1]):
+        torch.nn.init.normal_(layer.weight, std=0.1)
+    x = torch.randn(1, 8, 16, 32)
+    other = x.clone()
+    other[..., -1] += 1
+    assert ((net(other) - net(x))[..., 0].abs() > 0).any(), "the left edge knows of the right one"
+    knowing = net(x)
+    with torch.no_grad():
+        net.down[0][0].weight[:, 8:] = 0  # the rows and columns
+    assert not torch.allclose(net(x), knowing)
+
+
+def test_an_update_sees_whether_an_offset_is_right():
+    """A network that may only look at the costs tells the right offset from its neighbours."""
+    torch.manual_seed(0)
+    net = OffsetUpdate(8, reach=3).eval()
+    features = torch.randn(1, 4, 16, 64)
+    moved = features.roll(-2, dims=3)  # what was at column c is at c - 2, one position to the left
+    costs = []
+    net.body.register_forward_pre_hook(lambda _, inputs: costs.append(inputs[0][0, 8:]))
+    for offset in (-1.0, 0.0):
+        at = torch.tensor([offset, 0.0])[None, :, None, None].expand(1, 2, 8, 32)
+        net(torch.zeros(1, 8, 8, 32), at, features, moved, torch.ones(1, 1, 8, 32))
+    # Four values of a position for each step; the step of no columns is the fourth of seven.
+    right, wrong = (c[4 * 3 : 4 * 4, :, 4:-4].mean() for c in costs)
+    assert right < 1e-6 < 0.5 < wrong
+    assert costs[1][4 * 1 : 4 * 2, :, 4:-4].mean() < 1e-6, "two columns to the left is where it is"
+
+
+def test_convex_upsampling_keeps_a_constant_and_starts_near_bilinear():
+    net = ConvexUpsample(8, 4)
+    x = torch.zeros(1, 8, 6, 10)
+    constant = torch.full((1, 2, 6, 10), -1.5)
+    torch.testing.assert_close(net(constant, x), torch.full((1, 2, 24, 40), -6.0))
+    ramp = torch.arange(10.0).expand(1, 2, 6, 10)
+    bilinear = F.interpolate(4 * ramp, scale_factor=4, mode="bilinear", align_corners=False)
+    assert (net(ramp, x) - bilinear)[..., 8:-8].abs().max() < 0.3
+    with torch.no_grad():
+        net.weights.bias.zero_()
+        net.weights.bias.view(9, 16)[3] = 100.0  # every pixel takes the position to its left
+    torch.testing.assert_close(
+        net(ramp, x)[..., 4:], (4 * ramp).repeat_interleave(4, 2).repeat_interleave(4, 3)[..., :-4]
+    )

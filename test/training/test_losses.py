@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from mdic_ros.models.side_alignment import Match
-from mdic_ros.training.codec import match_loss, offset_loss, shared_loss
+from mdic_ros.training.codec import alignment_losses, match_loss, offset_loss, shared_loss
 from mdic_ros.training.realism import texture_distance
 
 STRIDE = 8
@@ -55,6 +55,16 @@ def test_where_the_flow_is_unknown_nothing_is_asked():
 def test_offsets_are_compared_in_pixels():
     assert offset_loss(looking(-2), flow(-16), STRIDE) == 0
     assert offset_loss(looking(-2), flow(-18), STRIDE) == pytest.approx(2)
+
+
+def test_probable_places_and_offsets_are_told_apart_on_every_grid():
+    pixels = Match(None, flow(-17))
+    quarter = Match(None, looking(-4).offset.repeat_interleave(2, 2).repeat_interleave(2, 3))  # of 4 pixels
+    looked, offsets = alignment_losses([looking(-2), Match(None, looking(-3).offset), quarter, pixels], flow(-16))
+    assert [loss.item() for loss in looked] == pytest.approx([0], abs=2e-3)
+    assert [loss.item() for loss in offsets] == pytest.approx([8, 0, 1])
+    with pytest.raises(ValueError, match="training mode"):
+        alignment_losses([pixels], flow(-16))
 
 
 def test_the_mask_is_to_open_where_a_point_was_found_and_to_shut_for_another_scene():

@@ -1,6 +1,8 @@
 """Training: a few real steps of every stage make a bundle that codes; a stopped run goes on exactly."""
 
 import csv
+import dataclasses
+import hashlib
 import json
 import os
 import signal
@@ -12,6 +14,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from mdic_ros.backbones import FILES, Lpips, vgg16
 from mdic_ros.codec import Decoder, Encoder
 from mdic_ros.training.autoencoder import AutoencoderStage
 from mdic_ros.training.budget import AllConfig, train_all
@@ -21,6 +24,7 @@ from mdic_ros.training.data import StereoCrops, disparities
 from mdic_ros.training.pack import pack
 from mdic_ros.training.sources import TrainingData
 from mdic_ros.training.stages import STAGES, StageConfig, train
+from mdic_ros.training.tiny import make_bundle
 
 SMALL_LOOP = {"batch": 2, "size": [64, 128], "log_every": 1, "warmup_steps": 1, "mixed_precision": "fp32"}
 SECTIONS = {
@@ -258,3 +262,44 @@ def test_the_shipped_configurations_are_valid(pytestconfig):
         assert StageConfig(stage, folder / f"{stage}.yaml").data.hold_out
     options = as_dataclass("all", read_yaml(folder / "all.yaml", ("minutes", "shares")), AllConfig)
     assert list(options.shares) == list(STAGES)
+
+
+def stand_in_vgg16(folder: Path) -> str:
+    """Random convolutions under the published names; the file's digest."""
+    torch.manual_seed(0)
+    numbers = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+    widths = (3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
+    state = {}
+    for number, inputs, outputs in zip(numbers, widths[:-1], widths[1:], strict=True):
+        state[f"features.{number}.weight"] = torch.randn(outputs, inputs, 3, 3) * (2 / (9 * inputs)) ** 0.5
+        state[f"features.{number}.bias"] = torch.zeros(outputs)
+    torch.save(state, folder / FILES["vgg16"].name)
+    return hashlib.sha256((folder / FILES["vgg16"].name).read_bytes()).hexdigest()
+
+
+def test_realism_looks_through_vgg16_where_there_is_one(training_folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(SECTIONS, "realism", {"weights": str(tmp_path)})
+    with pytest.raises(ConfigError, match=r"weights is .*needs vgg16-397923af\.pth.*curl -LO https"):
+        StageConfig("realism", config(tmp_path, "realism"))
+    digest = stand_in_vgg16(tmp_path)
+    with pytest.raises(ConfigError, match="damaged or another file"):
+        StageConfig("realism", config(tmp_path, "realism"))
+    monkeypatch.setitem(FILES, "vgg16", dataclasses.replace(FILES["vgg16"], sha256=digest))
+    bundle = make_bundle(tmp_path / "model")
+    file = config(tmp_path, "realism", steps=2)
+    assert train("realism", file, TrainingData(training_folder), tmp_path / "out", bundle)[1]
+    with (tmp_path / "out" / "train.csv").open() as csv_file:
+        rows = list(csv.DictReader(csv_file))
+    assert len(rows) == 2 and all(float(row["lpips"]) > 0 for row in rows)
+
+
+def test_lpips_has_a_gradient_and_is_zero_for_the_same(tmp_path):
+    stand_in_vgg16(tmp_path)
+    lpips = Lpips(vgg16(tmp_path / FILES["vgg16"].name), "vgg")
+    picture = torch.rand(2, 3, 64, 64) * 2 - 1
+    assert (lpips(picture, picture) == 0).all()
+    other = (picture + 0.1 * torch.randn_like(picture)).requires_grad_()
+    distance = lpips(other, picture)
+    distance.sum().backward()
+    assert (distance > 0).all() and other.grad is not None and other.grad.abs().sum() > 0
+    assert not any(parameter.requires_grad for parameter in lpips.parameters())

@@ -1,4 +1,4 @@
-"""Pretrained networks that figures of merit look through: from local files, checked, never downloaded.
+"""Pretrained networks that figures of merit and losses look through: from local files, checked, never downloaded.
 
 The plain architectures are built here because the libraries that have them need torchvision. Module names are those of
 the published files.
@@ -62,7 +62,7 @@ def locate(folder: Path | None, file: WeightsFile) -> Path:
         ValueError: the file is another one than its name says.
     """
     if folder is None or not (folder / file.name).is_file():
-        raise Missing(f"needs {file.name} in --weights FOLDER; get it with: curl -LO {file.url}")
+        raise Missing(f"needs {file.name} in the folder of weights; get it with: curl -LO {file.url}")
     path = folder / file.name
     with path.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -155,6 +155,47 @@ def alexnet(path: Path) -> Stages:
         nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(),
     ]  # fmt: skip
     return Stages(layers, (1, 4, 7, 9, 11), path)
+
+
+# ------------------------------------------------------------------------------------------------------------ LPIPS
+
+
+def learned_heads(*parts: str) -> dict[str, Tensor]:
+    """Learned weights of LPIPS and DISTS, a few kB, which torchmetrics' wheel contains."""
+    import torchmetrics
+
+    return _state(Path(torchmetrics.__file__).parent.joinpath("functional", "image", *parts))
+
+
+class Lpips(nn.Module):
+    """LPIPS 0.1 (Zhang et al. 2018, arXiv 1801.03924): weighted squared differences of normalised features.
+
+    Args:
+        net: features of VGG16 or AlexNet.
+        head: that net's weights in torchmetrics, "vgg" or "alex".
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, net: Stages, head: str) -> None:
+        super().__init__()
+        heads = learned_heads("lpips_models", f"{head}.pth")
+        self.net = net
+        self.heads = nn.ParameterList(heads[f"lin{number}.model.1.weight"] for number in range(len(net.taps)))
+        for name, values in (("shift", (-0.030, -0.088, -0.188)), ("scale", (0.458, 0.448, 0.450))):
+            self.register_buffer(name, torch.tensor(values)[:, None, None])
+        self.requires_grad_(False).eval().to(device())
+
+    def _features(self, images: Tensor) -> list[Tensor]:
+        found = self.net((images - self.shift) / self.scale)
+        return [f / (f.square().sum(1, keepdim=True) + 1e-8).sqrt() for f in found]
+
+    def forward(self, pictures: Tensor, originals: Tensor) -> Tensor:
+        """Distance of each picture from its original, (B, 3, H, W) in [-1, 1]: (B,), 0 = alike; differentiable."""
+        with torch.autocast(pictures.device.type, enabled=False):  # squares of features are too much for half precision
+            pairs = zip(self._features(pictures.float()), self._features(originals.float()), self.heads, strict=True)
+            return torch.stack([((a - b).square() * head).sum(1).mean((1, 2)) for a, b, head in pairs]).sum(0)
 
 
 # --------------------------------------------------------------------------------------------------- FID's Inception

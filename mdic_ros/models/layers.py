@@ -1,0 +1,73 @@
+"""Layers that several components share."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ResBlock(nn.Module):
+    """Pre-activation residual block of two 3x3 convolutions."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.GroupNorm(8, channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+def fetch(image: Tensor, offset: Tensor) -> Tensor:
+    """Image (B, C, H, W) seen along offsets (B, 2, H, W) x, y in its pixels: bilinear, borders repeated."""
+    _, _, h, w = image.shape
+    x = torch.arange(w, device=image.device, dtype=offset.dtype) + offset[:, 0]
+    y = torch.arange(h, device=image.device, dtype=offset.dtype)[:, None] + offset[:, 1]
+    grid = torch.stack([(2 * x + 1) / w - 1, (2 * y + 1) / h - 1], dim=-1)
+    return F.grid_sample(image.to(offset.dtype), grid, padding_mode="border", align_corners=False)
+
+
+class Context(nn.Module):
+    """U-Net over features that sees far and knows where in the image it is; adds what it finds.
+
+    Args:
+        channels: of the features.
+        wide: channels below.
+        levels: halvings of the size.
+    """
+
+    def __init__(self, channels: int, wide: int, levels: int) -> None:
+        super().__init__()
+        widths = [channels] + levels * [wide]
+        self.down = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(a + 2 * (n == 0), b, 3, stride=2, padding=1), ResBlock(b))
+            for n, (a, b) in enumerate(itertools.pairwise(widths))
+        )
+        ups = [nn.Sequential(nn.Conv2d(b, 4 * a, 1), nn.PixelShuffle(2)) for a, b in itertools.pairwise(widths)]
+        mixes = [ResBlock(a) for a in widths[:-1]]
+        self.up, self.mix = nn.ModuleList(ups), nn.ModuleList(mixes)
+        for layer in (ups[0][0], mixes[0].body[-1]):  # start from what it is given
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (B, C, h, w) whose sides are multiples of 2^levels, to features of that shape."""
+        b, _, h, w = x.shape
+        rows = torch.linspace(-1, 1, h, device=x.device, dtype=x.dtype)[:, None].expand(b, 1, h, w)
+        columns = torch.linspace(-1, 1, w, device=x.device, dtype=x.dtype).expand(b, 1, h, w)
+        levels = [x]
+        now = torch.cat([x, rows, columns], dim=1)
+        for down in self.down:
+            now = down(now)
+            levels.append(now)
+        for n in reversed(range(len(self.up))):
+            now = self.mix[n](levels[n] + self.up[n](now))
+        return now
