@@ -368,7 +368,7 @@ DECODER = Table(
         Parameter(
             "steps",
             1,
-            "Diffusion steps per frame. Time grows with it; more steps add detail that is likely rather than sent.",
+            "Diffusion steps per frame. Time grows with it; the shipped model is best at 1, others may be sharper with more.",
             1,
             100,
             changeable=True,
