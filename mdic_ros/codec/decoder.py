@@ -95,7 +95,7 @@ class Decoder:
             data: a bitstream of this bundle, whole or cut.
             side: the other view, H x W x 3 uint8 RGB of the coded size; None = decode without it.
             caption: text for the denoiser; None = the captioner's words for the side image ("" without one).
-            steps: denoising steps, 1 to 1000: 1 is the closest to the original on average; the shipped model gains nothing by more.
+            steps: denoising steps, 1 to 1000: 1 is closest to the original; the shipped model gains nothing by more.
             seed: of the noise that the denoiser starts from.
 
         Raises:

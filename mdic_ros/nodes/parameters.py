@@ -368,7 +368,7 @@ DECODER = Table(
         Parameter(
             "steps",
             1,
-            "Diffusion steps per frame. Time grows with it; the shipped model is best at 1, others may be sharper with more.",
+            "Diffusion steps per frame. Time grows with it. The shipped model is best at 1; others may gain by more.",
             1,
             100,
             changeable=True,
