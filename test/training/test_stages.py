@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from mdic_ros.backbones import FILES, Lpips, vgg16
 from mdic_ros.codec import Decoder, Encoder
@@ -303,3 +303,11 @@ def test_lpips_has_a_gradient_and_is_zero_for_the_same(tmp_path):
     distance.sum().backward()
     assert (distance > 0).all() and other.grad is not None and other.grad.abs().sum() > 0
     assert not any(parameter.requires_grad for parameter in lpips.parameters())
+
+
+def test_a_bundle_of_an_older_version_is_not_fine_tuned(training_folder, tmp_path):
+    bundle = make_bundle(tmp_path / "model")
+    file = bundle / "detail_refiner" / "diffusion_pytorch_model.safetensors"
+    save_file({key: value for key, value in load_file(file).items() if key != "upsample.weights.bias"}, file)
+    with pytest.raises(ConfigError, match=r"detail_refiner is of another version.*upsample\.weights\.bias"):
+        train("codec", config(tmp_path, "codec"), TrainingData(training_folder), tmp_path / "out", bundle)
