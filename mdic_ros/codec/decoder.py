@@ -16,7 +16,7 @@ from mdic_ros.codec.bundle import WORKSTATION, Bundle
 from mdic_ros.codec.clock import Clock
 from mdic_ros.codec.entropy_coding import EntropyCoder
 from mdic_ros.codec.images import Image, to_image, to_tensor
-from mdic_ros.models.mdic import ABLATIONS, MDIC, MULTIPLE, pad_to_multiple
+from mdic_ros.models.mdic import ABLATIONS, MDIC, MULTIPLE, pad_to_multiple, sharpness
 from mdic_ros.models.text import encode_text
 
 
@@ -95,7 +95,7 @@ class Decoder:
             data: a bitstream of this bundle, whole or cut.
             side: the other view, H x W x 3 uint8 RGB of the coded size; None = decode without it.
             caption: text for the denoiser; None = the captioner's words for the side image ("" without one).
-            steps: denoising steps, 1 to 1000: 1 is closest to the original; the shipped model gains nothing by more.
+            steps: denoising steps, 1 to 1000: 1 is closest to the original, but soft; 2 and more are sharp.
             seed: of the noise that the denoiser starts from.
 
         Raises:
@@ -132,7 +132,7 @@ class Decoder:
         empty = self._encode_text("") if self._guidance != 1 else None
         z = self._mdic.denoise(noise, condition, z_text, steps, self._guidance, empty)
         clock.lap("denoise")
-        image = to_image(self._mdic.pixels(z, condition, view)[0], height, width)
+        image = to_image(self._mdic.pixels(z, condition, view, sharpness(view, steps))[0], height, width)
         mask = F.interpolate(condition.mask, size=padded, mode="bilinear", align_corners=False)
         shared = to_image(2 * mask - 1, height, width)[:, :, 0]
         clock.lap("pixels")

@@ -155,13 +155,27 @@ class MDIC(nn.Module):
             latent = self.scheduler.step(v.to(noise.dtype), t, latent).prev_sample
         return latent
 
-    def pixels(self, z: Tensor, condition: Condition, side: Side) -> tuple[Tensor, list[Match]]:
-        """Clean latent to picture (B, 3, H, W), about [-1, 1]: LDM decoder, refiner; and the offsets it found."""
-        picture = decode_latent(self.vae, z)
+    def pixels(self, z: Tensor, condition: Condition, side: Side, sharp: Tensor) -> tuple[Tensor, list[Match]]:
+        """Clean latent to picture (B, 3, H, W), about [-1, 1]: LDM decoder, refiner; and the offsets it found.
+
+        `sharp`, (B, 1, 1, 1), is 1 for a picture that is to look real, 0 for one of least squared error.
+        """
         refined: tuple[Tensor, list[Match]] = self.detail_refiner(
-            picture, condition.x_c, side.image, side.y_hat, condition.matches[-1].offset, condition.mask, side.present
+            decode_latent(self.vae, z),
+            condition.x_c,
+            side.image,
+            side.y_hat,
+            condition.matches[-1].offset,
+            condition.mask,
+            side.present,
+            sharp,
         )
         return refined
+
+
+def sharpness(side: Side, steps: int) -> Tensor:
+    """The `sharp` of `MDIC.pixels` after so many steps: one is for truth, more are for looks."""
+    return torch.full_like(side.present, float(steps > 1))
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:

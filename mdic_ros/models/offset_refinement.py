@@ -57,7 +57,7 @@ class OffsetUpdate(nn.Module):
         offset_now = offset.detach()  # no gradient through where it looks: it does not say which way is right
         along = fetch(fine_y, F.interpolate(2 * offset_now, scale_factor=2, mode="bilinear", align_corners=False))
         h, w = fine_x.shape[-2:]
-        padded = F.pad(along, (self.reach, self.reach, 1, 1))
+        padded = F.pad(along, (self.reach, self.reach, 1, 1), mode="replicate")
         costs = [
             (fine_x - padded[:, :, 1 + dy : 1 + dy + h, self.reach + dx : self.reach + dx + w]).square().mean(1)
             for dy, dx in self.steps

@@ -26,7 +26,7 @@ from mdic_ros.models.detail_refiner import DetailRefiner
 from mdic_ros.models.entropy_model import EntropyModel
 from mdic_ros.models.hyper_align import HyperAlign
 from mdic_ros.models.mask_generator import MaskGenerator
-from mdic_ros.models.mdic import MDIC, Condition, Side
+from mdic_ros.models.mdic import MDIC, Condition, Side, sharpness
 from mdic_ros.models.quantizer import MultiScaleQuantizer
 from mdic_ros.models.side_alignment import Match, SideAlignment
 from mdic_ros.models.side_fusion import SideFusion
@@ -74,11 +74,12 @@ class CodecConfig:
     unet: dict = field(default_factory=lambda: dict(SMALL_UNET))
     refiner: dict = field(default_factory=dict)  #: further options of the detail refiner
     prior: dict = field(default_factory=dict)  #: further options of the entropy model
-    rate_share: tuple[float, ...] = (0.12, 0.18, 0.3, 0.12, 0.28)  #: how often training decodes each rate point
+    rate_share: tuple[float, ...] = (0.12, 0.12, 0.28, 0.12, 0.36)  #: how often training decodes each rate point
     no_side: float = 0.1  #: share of samples without side image
-    foreign_side: float = 0.1  #: share with the side image of another scene
+    foreign_side: float = 0.1  #: share with the side image of another scene, half of these at the coarsest rate point
     stale: float = 0.12  #: share with one that is one to ten frames older, of either camera
     unrectified: float = 0.1  #: share with one that is up to four pixels higher or lower
+    joined: float = 0.4  #: share of pairs whose right part is another pair's
     no_text: float = 0.05
     last_timestep: float = 0.75  #: share of samples at the first step of the sampler
     velocity_weight: float = 0.1
@@ -100,7 +101,7 @@ class CodecConfig:
                 )
         if min(self.rate_share) < 0 or not math.isclose(sum(self.rate_share), 1, abs_tol=1e-8):
             raise ValueError(f"rate_share is {list(self.rate_share)}, it must be shares that sum to 1")
-        for name in ("no_side", "foreign_side", "stale", "unrectified", "no_text", "last_timestep"):
+        for name in ("no_side", "foreign_side", "stale", "unrectified", "joined", "no_text", "last_timestep"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, it must be a share, 0 to 1")
         if self.no_side + self.foreign_side > 1:
@@ -312,7 +313,7 @@ class CodecStage:
         v = self.mdic.velocity(noisy, t, condition, z_text).float()
         alpha = self.scheduler.alphas_cumprod.to(self.device)[t].view(-1, 1, 1, 1)
         x0 = alpha.sqrt() * noisy - (1 - alpha).sqrt() * v
-        picture, fine = self.mdic.pixels(x0, condition, side)
+        picture, fine = self.mdic.pixels(x0, condition, side, sharpness(side, 1))
         picture = picture.float()
 
         l2, l1 = F.mse_loss(picture, x), F.l1_loss(picture, x)
@@ -370,14 +371,16 @@ class CodecStage:
         """
         c, y, flow = self.config, batch.y.to(self.device), batch.flow.to(self.device)
         count = y.shape[0]
-        scale = torch.from_numpy(self.rng.choice(len(partial), count, p=c.rate_share)).to(self.device)
-        x_hat = torch.stack(partial)[scale, torch.arange(count, device=self.device)]
         draw = self.rng.random(count)
         present = torch.from_numpy((draw >= c.no_side).astype(np.float32)).to(self.device).view(-1, 1, 1, 1)
         strangers = np.array(batch.strangers())
         other = (draw > 1 - c.foreign_side) & (strangers != np.arange(count))
         sources = np.where(other, strangers, np.arange(count))
         foreign = torch.from_numpy(other).to(self.device).view(-1, 1, 1, 1)
+        # The less the packet says, the harder it is to tell that a side image is of another scene.
+        points = self.rng.choice(len(partial), count, p=c.rate_share)
+        points = np.where(other & (self.rng.random(count) < 0.5), 0, points)
+        x_hat = torch.stack(partial)[torch.from_numpy(points).to(self.device), torch.arange(count, device=self.device)]
         side = self.mdic.side(y[torch.from_numpy(sources).to(self.device)], present)
         flow = torch.where((present > 0) & ~foreign, flow, torch.nan)
         # As in the decoder, the caption is that of the side image: none without it.
@@ -408,7 +411,7 @@ class CodecStage:
         z_text = encode_text(self.tokenizer, parts["text_encoder"], captions)
         noise = torch.randn(side.z_y.shape, generator=torch.Generator().manual_seed(0)).to(self.device)
         z = self.mdic.denoise(noise, condition, z_text, steps)
-        return self.mdic.pixels(z, condition, side)[0].float().clamp(-1, 1)
+        return self.mdic.pixels(z, condition, side, sharpness(side, steps))[0].float().clamp(-1, 1)
 
     def validate(self) -> dict[str, float]:
         """Bytes of an image, and PSNR in dB, at every rate point K: `bytesK` and `psnrK`.

@@ -2,7 +2,7 @@
 
 With each crop comes where a stereo matcher finds its points in the other view, to teach the alignment. Some crops
 come with another side view than that of the moment: older, of the same camera, or of a rig that is not quite
-rectified.
+rectified. Some are joined of two scenes, so that there are more of them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Batch:
-    """Coded view x and side view y: (B, 3, H, W) float in [-1, 1]; captions, nouns and drives, one per sample.
+    """Coded view x and side view y: (B, 3, H, W) float in [-1, 1]; captions, nouns and drives (two of a joined crop).
 
     `flow`, (B, 2, H, W) float, is the displacement x, y in pixels from a point of x to the same point in y, NaN where
     it is not known: everywhere, if y is of another moment.
@@ -48,13 +48,14 @@ class Batch:
     captions: list[str]
     tags: list[tuple[str, ...]]
     flow: Tensor
-    drives: list[str]
+    drives: list[frozenset[str]]
 
     def strangers(self) -> list[int]:
-        """Per sample the next one of another drive, or itself where there is none."""
-        count = len(self.drives)
+        """Per sample the next one that has no drive in common with it, or itself where there is none."""
+        drives = self.drives
+        count = len(drives)
         return [
-            next((m % count for m in range(n + 1, n + count) if self.drives[m % count] != self.drives[n]), n)
+            next((m % count for m in range(n + 1, n + count) if drives[m % count].isdisjoint(drives[n])), n)
             for n in range(count)
         ]
 
@@ -112,6 +113,18 @@ def earlier(pairs: list[Pair], most: int, scenes: Collection[str] = ()) -> list[
     return found
 
 
+@dataclass(frozen=True)
+class _Crop:
+    """Both views H x W x 3 float, 0 to 255 or beyond, flow (2, H, W), and what is known of the pair."""
+
+    x: npt.NDArray[np.float32]
+    y: npt.NDArray[np.float32]
+    flow: npt.NDArray[np.float32]
+    caption: str
+    tags: tuple[str, ...]
+    drives: frozenset[str]
+
+
 class StereoCrops:
     """Batches of random crops.
 
@@ -122,9 +135,11 @@ class StereoCrops:
         pairs: what to cut from.
         size: height and width of a crop, pixels.
         batch: crops at once.
-        stale: share of crops whose side view is one to ten frames older, of the other or of the same camera.
-        unrectified: share of crops whose side view is up to four pixels higher or lower.
-        scenes: drives whose frames are unrelated, see `earlier`.
+        stale: share of crops, before they are joined, whose side view is one to ten frames older, of the other or of
+            the same camera.
+        unrectified: share, likewise, of those whose side view is up to four pixels higher or lower.
+        joined: share of crops whose right part is another crop's, see `_joined`.
+        scenes: drives whose frames are unrelated, see `earlier`: each weighs 1, like a drive of one frame.
     """
 
     def __init__(
@@ -135,68 +150,97 @@ class StereoCrops:
         *,
         stale: float = 0.0,
         unrectified: float = 0.0,
+        joined: float = 0.0,
         scenes: Collection[str] = (),
     ) -> None:
         self.pairs, self.size, self.batch = pairs, size, batch
-        self.stale, self.unrectified = stale, unrectified
+        self.stale, self.unrectified, self.joined = stale, unrectified, joined
         self.earlier = earlier(pairs, 10, scenes)
         # A long drive shows one street many times: weight drives by the root of their length.
         length = {d: sum(p.drive == d for p in pairs) for d in {p.drive for p in pairs}}
-        weight = np.array([length[p.drive] ** -0.5 for p in pairs])
+        weight = np.array([1.0 if p.drive in scenes else length[p.drive] ** -0.5 for p in pairs])
         self.weight = weight / weight.sum()
 
     def sample(self, rng: np.random.Generator) -> Batch:
         """One batch; safe to call from several threads."""
-        height, width = self.size
-        xs, ys, captions, tags, flows, drives = [], [], [], [], [], []
-        for index in rng.choice(len(self.pairs), self.batch, p=self.weight):
-            pair = self.pairs[index]
-            full_w, full_h = pair.left.size
-            most = min(full_h, full_w * height / width)
-            unrectified = rng.random() < self.unrectified
-            # Mostly nearly whole frames: where in the image a thing is tells much of how far away it is. But a view
-            # that is to be higher or lower needs room for that.
-            zoom = rng.uniform(0.94, 1.0) if rng.random() < 0.75 and not unrectified else rng.uniform(0.5, 0.94)
-            aspect = rng.uniform(0.95, 1.05)
-            crop_h = most * zoom * min(1.0, aspect)
-            crop_w = most * zoom * min(1.0, 1 / aspect) * width / height
-            top, left = rng.uniform(0, full_h - crop_h), rng.uniform(0, full_w - crop_w)
-            mirrored = rng.random() < 0.5
-            coded, side = (pair.right, pair.left) if mirrored else (pair.left, pair.right)
-            moment = not self.earlier[index] or rng.random() >= self.stale
-            if not moment:
-                old = self.pairs[rng.choice(self.earlier[index])]
-                side = old.left if rng.random() < 0.5 else old.right
-            drop = 0.0
-            if unrectified:
-                drop = float(np.clip(rng.uniform(-4, 4) * crop_h / height, -top, full_h - crop_h - top))
+        crops = []
+        for _ in range(self.batch):
+            crop = self._crop(rng)
+            crops.append(_joined(crop, self._crop(rng), rng) if rng.random() < self.joined else crop)
 
-            def cut(image: Image.Image, top: float, resample: Image.Resampling) -> npt.NDArray[np.float32]:
-                box = (left, top, left + crop_w, top + crop_h)  # noqa: B023
-                view = np.asarray(image.resize((width, height), resample, box=box), np.float32)
-                return view[:, ::-1] if mirrored else view  # noqa: B023
-
-            x, y = cut(coded, top, Image.Resampling.BICUBIC), cut(side, top + drop, Image.Resampling.BICUBIC)
-            flow = np.full((2, height, width), np.nan, np.float32)
-            if moment and pair.disparity is not None:
-                disparity = Image.fromarray(pair.disparity[int(mirrored)].astype(np.float32))
-                flow[0] = -cut(disparity, top, Image.Resampling.NEAREST) * (width / crop_w)
-                flow[1] = np.where(np.isnan(flow[0]), np.nan, -drop * height / crop_h)
-            gain, offset, gamma = rng.uniform(0.8, 1.2), rng.uniform(-15, 15), rng.uniform(0.85, 1.2)
-            tint = rng.uniform(0.95, 1.05, 3).astype(np.float32)
-            light_x, light_y = (255 * (np.clip(view, 0, 255) / 255) ** gamma for view in (x, y))
-            xs.append((light_x - 128) * gain * tint + 128 + offset)
-            ys.append((light_y - 128) * gain * tint * rng.uniform(0.98, 1.02) + 128 + offset + rng.uniform(-2, 2))
-            captions.append(mirrored_caption(pair.caption) if mirrored else pair.caption)
-            tags.append(pair.tags)
-            flows.append(flow)
-            drives.append(pair.drive)
-
-        def to_tensor(views: list[np.ndarray]) -> Tensor:
+        def to_tensor(views: list[npt.NDArray[np.float32]]) -> Tensor:
             stack = np.clip(np.stack(views), 0, 255).astype(np.float32) / 127.5 - 1
             return torch.from_numpy(stack).permute(0, 3, 1, 2)
 
-        return Batch(to_tensor(xs), to_tensor(ys), captions, tags, torch.from_numpy(np.stack(flows)), drives)
+        return Batch(
+            to_tensor([c.x for c in crops]),
+            to_tensor([c.y for c in crops]),
+            [c.caption for c in crops],
+            [c.tags for c in crops],
+            torch.from_numpy(np.stack([c.flow for c in crops])),
+            [c.drives for c in crops],
+        )
+
+    def _crop(self, rng: np.random.Generator) -> _Crop:
+        height, width = self.size
+        index = int(rng.choice(len(self.pairs), p=self.weight))
+        pair = self.pairs[index]
+        full_w, full_h = pair.left.size
+        most = min(full_h, full_w * height / width)
+        unrectified = rng.random() < self.unrectified
+        # Mostly nearly whole frames: where in the image a thing is tells much of how far away it is. But a view
+        # that is to be higher or lower needs room for that.
+        zoom = rng.uniform(0.94, 1.0) if rng.random() < 0.75 and not unrectified else rng.uniform(0.5, 0.94)
+        aspect = rng.uniform(0.95, 1.05)
+        crop_h = most * zoom * min(1.0, aspect)
+        crop_w = most * zoom * min(1.0, 1 / aspect) * width / height
+        top, left = rng.uniform(0, full_h - crop_h), rng.uniform(0, full_w - crop_w)
+        mirrored = rng.random() < 0.5
+        coded, side = (pair.right, pair.left) if mirrored else (pair.left, pair.right)
+        moment = not self.earlier[index] or rng.random() >= self.stale
+        if not moment:
+            old = self.pairs[rng.choice(self.earlier[index])]
+            side = old.left if rng.random() < 0.5 else old.right
+        drop = 0.0
+        if unrectified:
+            drop = float(np.clip(rng.uniform(-4, 4) * crop_h / height, -top, full_h - crop_h - top))
+
+        def cut(image: Image.Image, top: float, resample: Image.Resampling) -> npt.NDArray[np.float32]:
+            box = (left, top, left + crop_w, top + crop_h)
+            view = np.asarray(image.resize((width, height), resample, box=box), np.float32)
+            return view[:, ::-1] if mirrored else view
+
+        x, y = cut(coded, top, Image.Resampling.BICUBIC), cut(side, top + drop, Image.Resampling.BICUBIC)
+        flow = np.full((2, height, width), np.nan, np.float32)
+        if moment and pair.disparity is not None:
+            disparity = Image.fromarray(pair.disparity[int(mirrored)].astype(np.float32))
+            flow[0] = -cut(disparity, top, Image.Resampling.NEAREST) * (width / crop_w)
+            flow[1] = np.where(np.isnan(flow[0]), np.nan, -drop * height / crop_h)
+        gain, offset, gamma = rng.uniform(0.8, 1.2), rng.uniform(-15, 15), rng.uniform(0.85, 1.2)
+        tint = rng.uniform(0.95, 1.05, 3).astype(np.float32)
+        light_x, light_y = (255 * (np.clip(view, 0, 255) / 255) ** gamma for view in (x, y))
+        x = ((light_x - 128) * gain * tint + 128 + offset).astype(np.float32)
+        gain, offset = gain * rng.uniform(0.98, 1.02), offset + rng.uniform(-2, 2)
+        y = ((light_y - 128) * gain * tint + 128 + offset).astype(np.float32)
+        caption = mirrored_caption(pair.caption) if mirrored else pair.caption
+        return _Crop(x, y, flow, caption, pair.tags, frozenset({pair.drive}))
+
+
+def _joined(left: _Crop, right: _Crop, rng: np.random.Generator) -> _Crop:
+    """The left part of one crop beside the right part of another, in both views; words of the one that has more of it.
+
+    A few hundred scenes are learnt by heart: where everything is, from a few bytes. Joined, there are as many scenes as
+    pairs of them, and rows still match, up to the seam (compare Yun et al., 2019, arXiv 1905.04899).
+    """
+    width = left.x.shape[1]
+    seam = int(rng.uniform(0.25, 0.75) * width)
+    from_left = np.arange(width) < seam
+    flow = np.where(from_left, left.flow, right.flow)
+    crossed = (np.arange(width) + flow[:1] < seam) != from_left  # where it is unknown it stays so
+    flow = np.where(crossed, np.nan, flow).astype(np.float32)
+    more = left if seam > width // 2 else right
+    x, y = (np.where(from_left[:, None], a, b) for a, b in ((left.x, right.x), (left.y, right.y)))
+    return _Crop(x, y, flow, more.caption, more.tags, left.drives | right.drives)
 
 
 def protocol_view(image: Image.Image) -> Image.Image:
@@ -238,5 +282,5 @@ def protocol_batch(pairs: list[Pair]) -> Batch:
         [p.caption for p in pairs],
         [p.tags for p in pairs],
         torch.full_like(x[:, :2], math.nan),
-        [p.drive for p in pairs],
+        [frozenset({p.drive}) for p in pairs],
     )

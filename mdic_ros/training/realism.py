@@ -1,9 +1,10 @@
-"""Stage after the codec: pictures that look real at two and more steps, and truer ones at one.
+"""Stage after the codec: pictures that look real at two and more steps.
 
-The tokens stay as they are; all of the workstation's half is trained. Half of each batch is decoded in one step
-against the squared error. The other half goes on from the sampler's first answer to a later step, as the decoder
-does. There the picture must also have the texture of the original: a step that has noise to start from can afford
-detail that the packet did not carry.
+What draws the picture is trained: denoiser, LDM decoder and refiner. Tokens, alignment and mask stay as they are. Half
+of each batch is decoded in one step against the squared error. The other half goes on from the sampler's first answer
+to a later step, as the decoder does. There the picture must also have the texture of the original: a step that has
+noise to start from can afford detail that the packet did not carry, and the refiner, told to be sharp, takes the side
+image's pixels where the squared error would have a mean of them and the picture.
 
 Texture is compared by a sliced Wasserstein distance (Heitz et al., 2021, arXiv 2006.07229) of random 7x7 filters'
 answers, and inside blocks of 32x32 pixels, so that a smooth sky stays smooth and foliage gets its leaves. It needs
@@ -25,7 +26,7 @@ from mdic_ros.backbones import FILES, Lpips, Missing, locate, vgg16
 from mdic_ros.models.autoencoder import encode_latent
 from mdic_ros.models.mdic import Condition
 from mdic_ros.training.autoencoder import psnr
-from mdic_ros.training.codec import CodecConfig, CodecStage, alignment_losses, shared_loss
+from mdic_ros.training.codec import CodecConfig, CodecStage, offset_loss
 from mdic_ros.training.data import Batch
 
 BLOCK, FILTER = 32, 7
@@ -58,16 +59,16 @@ def texture_distance(picture: Tensor, original: Tensor, filters: int = 12) -> Te
     return total
 
 
-#: The components of the tokens, and the prior that knows them: not trained here, so that streams stay what they are.
-TOKENS = ("hyper_align", "quantizer", "entropy_model")
+#: The components that are trained here, beside the LDM decoder. Streams stay what they are.
+DRAWING = ("unet", "detail_refiner")
 
 
 @dataclass
 class RealismConfig(CodecConfig):
-    """Stage options, under `realism:`; the networks are the bundle's, so that options of their sizes mean nothing."""
+    """Stage options, under `realism:`. Of the codec's count the shares, `pixel_weight` and `offset_weight`."""
 
-    texture_weight: float = 1.0
-    sharp_pixel_weight: float = 4.0  #: of the squared error after later steps
+    texture_weight: float = 5.0
+    sharp_pixel_weight: float = 5.0  #: of the squared error after later steps
     weights: str = ""  #: folder that holds VGG16, for LPIPS; from where the command runs
     perceptual_weight: float = 0.5  #: of LPIPS after later steps, if there are `weights`
 
@@ -87,6 +88,8 @@ class RealismStage(CodecStage):
 
     def __init__(self, config: RealismConfig, *args: Any, **options: Any) -> None:
         super().__init__(config, *args, **options)
+        for name, part in self.parts.items():
+            part.requires_grad_(name in DRAWING)
         self.perceptual: Lpips | None = None
         if config.weights:
             self.perceptual = Lpips(vgg16(locate(Path(config.weights), FILES["vgg16"])), "vgg").to(self.device)
@@ -100,9 +103,11 @@ class RealismStage(CodecStage):
         c = self.config
         x = batch.x.to(self.device)
         half = x.shape[0] // 2
+        for name, part in self.parts.items():
+            part.train(name in DRAWING)  # what stays as it is has no noise in its mask
         with torch.no_grad():
             partial = self.parts["quantizer"](self.parts["hyper_align"](encode_latent(self.vae, x)), learn=False)[0]
-        side, condition, z_text, flow, foreign = self.workstation(batch, partial)
+            side, condition, z_text, flow, _ = self.workstation(batch, partial)
         noise = torch.randn_like(side.z_y)
         first = torch.full((x.shape[0],), 999, device=self.device)
         # At the first step there is noise alone, and v is the negative of the clean latent.
@@ -112,22 +117,19 @@ class RealismStage(CodecStage):
         noisy = self.scheduler.add_noise(z[half:].detach(), noise[half:], later)
         v = self.mdic.velocity(noisy, later, _rows(condition, half), z_text[half:]).float()
         alpha = self.scheduler.alphas_cumprod.to(self.device)[later].view(-1, 1, 1, 1)
-        sharp = alpha.sqrt() * noisy - (1 - alpha).sqrt() * v
-        picture, fine = self.mdic.pixels(torch.cat([z[:half], sharp]), condition, side)
+        detailed = alpha.sqrt() * noisy - (1 - alpha).sqrt() * v
+        sharp = (torch.arange(x.shape[0], device=self.device) >= half).float().view(-1, 1, 1, 1)
+        picture, fine = self.mdic.pixels(torch.cat([z[:half], detailed]), condition, side, sharp)
         picture = picture.float()
 
         l2, sharp_l2 = F.mse_loss(picture[:half], x[:half]), F.mse_loss(picture[half:], x[half:])
         texture = texture_distance(picture[half:], x[half:])
-        looked, offsets = alignment_losses([*condition.matches, *fine], flow)
-        shared = shared_loss(condition.mask, flow, foreign)
+        offsets = [offset_loss(match, flow, flow.shape[-1] // match.offset.shape[-1]) for match in fine]
         loss = (
             c.pixel_weight * l2
             + c.sharp_pixel_weight * sharp_l2
             + c.texture_weight * texture
-            + c.match_weight * torch.stack(looked).sum()
             + c.offset_weight * torch.stack(offsets).sum()
-            + c.shared_weight * shared
-            + c.commitment_weight * side.commitment
         )
         figures = {}
         if self.perceptual is not None:
@@ -139,9 +141,7 @@ class RealismStage(CodecStage):
             "psnr": psnr(l2),
             "sharp_psnr": psnr(sharp_l2),
             "texture": texture.detach(),
-            "match": looked[-1].detach(),
             "offset": offsets[-1].detach(),
-            "shared": shared.detach(),
         }
 
     def validate(self) -> dict[str, float]:

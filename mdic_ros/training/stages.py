@@ -21,7 +21,7 @@ from mdic_ros.training.config import ConfigError, as_dataclass, read_yaml
 from mdic_ros.training.data import Pair, StereoCrops, foreign_batch, held_out_batch
 from mdic_ros.training.loop import LoopConfig, Stage, run, start_processes
 from mdic_ros.training.prior import PriorConfig, PriorStage
-from mdic_ros.training.realism import TOKENS, RealismConfig, RealismStage
+from mdic_ros.training.realism import RealismConfig, RealismStage
 from mdic_ros.training.sources import TrainingData, captions_of
 from mdic_ros.training.stream import Crops
 from mdic_ros.training.tokenizer import build_tokenizer, sentences, without_dev
@@ -36,7 +36,7 @@ class DataConfig:
     folders: tuple[str, ...] = ("train",)  #: under stereo/ of a training folder or a pack; recordings are in `train`
     hold_out: tuple[str, ...] = ()  #: drives to validate on
     height: int = 256  #: images with more rows are shrunk to so many when they are read
-    scenes: tuple[str, ...] = ()  #: drives whose frames follow one another by number, but not in time
+    scenes: tuple[str, ...] = ()  #: drives whose frames are unrelated: none is older than another, each weighs 1
 
 
 class StageConfig:
@@ -129,8 +129,6 @@ def _realism(config: StageConfig, data: TrainingData, bundle: Path, device: torc
     if not (bundle / "detail_refiner").is_dir():
         raise ConfigError(f"{bundle} has no detail_refiner: run `mdic train codec` into it first")
     parts = {name: _part(kind, bundle, name) for name, kind in PARTS.items()}
-    for name in TOKENS:
-        parts[name].requires_grad_(False)
     vae = _part(AutoencoderKL, bundle, "vae")
     return _joint(RealismStage, config, data, vae, parts, _tokenizer(data, bundle), device)
 
@@ -166,6 +164,7 @@ def _joint(
         loop.batch,
         stale=options.stale,
         unrectified=options.unrectified,
+        joined=options.joined,
         scenes=config.data.scenes,
     )
     return stage, crops

@@ -53,6 +53,21 @@ def test_same_input_same_picture(encoder, decoder, tiny_bundle):
     assert one.caption == two.caption
 
 
+def test_a_frame_that_fails_leaves_nothing_to_the_next(encoder, decoder, tiny_bundle, monkeypatch):
+    image, side = scene(128, 256), scene(128, 256, seed=1)
+    data = encoder.encode(image)
+    expected = Decoder.from_pretrained(tiny_bundle).decode(data, side).image
+    damaged = data[:-1] + bytes([data[-1] ^ 1])
+    with pytest.raises(BitstreamError):
+        decoder.decode(damaged, side)
+    np.testing.assert_array_equal(decoder.decode(data, side).image, expected)
+    with monkeypatch.context() as patch:
+        patch.setattr(decoder, "caption", lambda side: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            decoder.decode(data, side)
+    np.testing.assert_array_equal(decoder.decode(data, side).image, expected)
+
+
 def test_the_picture_depends_on_everything_it_should(encoder, decoder):
     image, side = scene(128, 256), scene(128, 256, seed=1)
     data = encoder.encode(image)

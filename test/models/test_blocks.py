@@ -8,6 +8,7 @@ from mdic_ros.models.detail_refiner import DetailRefiner
 from mdic_ros.models.hyper_align import HyperAlign, WindowAttention
 from mdic_ros.models.layers import Context, fetch
 from mdic_ros.models.mask_generator import MaskGenerator
+from mdic_ros.models.mdic import Side, sharpness
 from mdic_ros.models.offset_refinement import ConvexUpsample, OffsetUpdate
 from mdic_ros.models.quantizer import MultiScaleQuantizer
 from mdic_ros.models.side_alignment import RowAttention, SideAlignment
@@ -224,12 +225,15 @@ def test_refiner_keeps_the_picture_without_a_side_image_whatever_the_side_is():
     absent, present = torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)
     sides, y_hat = torch.randn(2, 1, 3, 64, 128), torch.randn(1, 16, 4, 8)
     offset = torch.randn(1, 2, 8, 16)
-    without = [net(picture, x_c, side, y_hat, offset, mask, absent)[0] for side in sides]
-    torch.testing.assert_close(without[0], without[1])
-    with_side = [net(picture, x_c, side, y_hat, offset, mask, present)[0] for side in sides]
-    assert not torch.allclose(with_side[0], with_side[1])
-    shut = [net(picture, x_c, side, y_hat, offset, torch.zeros_like(mask), present)[0] for side in sides]
-    torch.testing.assert_close(shut[0], shut[1])
+    for sharp in (absent, present):
+        without = [net(picture, x_c, side, y_hat, offset, mask, absent, sharp)[0] for side in sides]
+        torch.testing.assert_close(without[0], without[1])
+        with_side = [net(picture, x_c, side, y_hat, offset, mask, present, sharp)[0] for side in sides]
+        assert not torch.allclose(with_side[0], with_side[1])
+        shut = [net(picture, x_c, side, y_hat, offset, torch.zeros_like(mask), present, sharp)[0] for side in sides]
+        torch.testing.assert_close(shut[0], shut[1])
+    sharp = [net(picture, x_c, sides[0], y_hat, offset, mask, present, wanted)[0] for wanted in (absent, present)]
+    assert not torch.allclose(sharp[0], sharp[1]), "a sharp picture is another one"
 
 
 def test_refiner_starts_from_the_offsets_it_is_given_and_fetches_along_them():
@@ -238,12 +242,32 @@ def test_refiner_starts_from_the_offsets_it_is_given_and_fetches_along_them():
     picture, side, features = torch.zeros(1, 3, 64, 128), torch.rand(1, 3, 64, 128), torch.zeros(1, 16, 4, 8)
     offset = torch.tensor([-0.5, 0.25])[None, :, None, None].expand(1, 2, 8, 16)  # 4 pixels left, 2 down
     one = torch.ones(1, 1, 1, 1)
-    refined, matches = net(picture, features, side, features, offset, one.expand(1, 1, 4, 8), one)
+    refined, matches = net(picture, features, side, features, offset, one.expand(1, 1, 4, 8), one, 0 * one)
     torch.testing.assert_close(matches[0].offset, (2 * offset[:, :, :1, :1]).expand(1, 2, 16, 32))
     torch.testing.assert_close(matches[-1].offset, (8 * offset[:, :, :1, :1]).expand(1, 2, 64, 128))
-    # Before training the gate is open by sigmoid(-1) everywhere, and nothing else is added.
-    expected = torch.sigmoid(torch.tensor(-1.0)) * side[:, :, 2:, :-4]
-    torch.testing.assert_close(refined[:, :, :-2, 4:], expected)
+    # Before training the gate is open by sigmoid(-1) everywhere, a pixel is mostly the one that the offset points at
+    # and a little of those left and right of it, and nothing else is added.
+    share = torch.softmax(-3.0 * torch.arange(-3, 4).abs(), 0)
+    assert share[3] > 0.9
+    mixed = sum(share[3 + dx] * side[:, :, 2:, 3 + dx : 120 + 3 + dx] for dx in range(-3, 4))
+    torch.testing.assert_close(refined[:, :, :-2, 7:-1], torch.sigmoid(torch.tensor(-1.0)) * mixed)
+
+
+def test_borders_look_like_their_neighbours_when_offsets_are_corrected():
+    """A side view that is the same everywhere is as right or wrong at the border as inside."""
+    torch.manual_seed(0)
+    net = OffsetUpdate(8).eval()
+    seen = []
+    net.body.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    fine, ones = torch.ones(1, 4, 8, 16), torch.ones(1, 1, 4, 8)
+    net(torch.zeros(1, 8, 4, 8), torch.zeros(1, 2, 4, 8), 2 * fine, fine, ones)
+    torch.testing.assert_close(seen[0], seen[0][:, :, 2:3, 4:5].expand_as(seen[0]))
+
+
+def test_one_step_is_for_truth_and_more_for_looks():
+    side = Side(*4 * [torch.zeros(2, 1, 1, 1)], torch.zeros(()))
+    for steps, wanted in ((1, 0.0), (2, 1.0), (10, 1.0)):
+        assert sharpness(side, steps).flatten().tolist() == [wanted, wanted]
 
 
 def test_context_starts_as_identity():

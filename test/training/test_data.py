@@ -49,10 +49,11 @@ def test_disparities_count_from_left_to_right_in_either_view(matched):
         assert (np.abs(known - SHIFT) < 0.5).mean() > 0.95
 
 
-@pytest.mark.parametrize("unrectified", [0.0, 1.0])
-def test_the_flow_leads_from_x_to_the_same_point_in_y(matched, unrectified):
-    """Mirrored or not, dropped or not, at every zoom."""
-    batch = StereoCrops([matched], (64, 128), 16, unrectified=unrectified).sample(np.random.default_rng(0))
+@pytest.mark.parametrize(("unrectified", "joined"), [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)])
+def test_the_flow_leads_from_x_to_the_same_point_in_y(matched, unrectified, joined):
+    """Mirrored or not, dropped or not, at every zoom; and across the seam of two joined pairs nowhere."""
+    crops = StereoCrops([matched], (64, 128), 16, unrectified=unrectified, joined=joined)
+    batch = crops.sample(np.random.default_rng(0))
     down = batch.flow[:, 1].nanmean(dim=(1, 2))
     assert (down.abs() < 1e-6).all() if unrectified == 0 else down.abs().max() > 2
     rows, columns = np.mgrid[:64, :128].astype(np.float32)
@@ -71,6 +72,32 @@ def test_the_flow_leads_from_x_to_the_same_point_in_y(matched, unrectified):
             return float(np.abs(warped - grey_x)[inside].mean())  # noqa: B023
 
         assert error(1) < 0.04 and 4 * error(1) < error(-1)
+
+
+def test_joined_crops_are_of_two_pairs_with_the_words_of_the_larger():
+    flat = {name: Image.new("RGB", (384, 128), (value,) * 3) for name, value in (("dark", 60), ("light", 190))}
+    pairs = [Pair(name, "0", image, image, f"a {name}", (name,)) for name, image in flat.items()]
+    batch = StereoCrops(pairs, (64, 128), 64, joined=1.0).sample(np.random.default_rng(0))
+    seams = 0
+    for x, y, caption, tags in zip(batch.x, batch.y, batch.captions, batch.tags, strict=True):
+        row = x.mean(dim=(0, 1))
+        edges = (row.diff().abs() > 0.3).nonzero()[:, 0].tolist()
+        if not edges:
+            continue  # two crops of one pair
+        seams += 1
+        (edge,) = edges
+        assert 31 <= edge < 96 and ((y.mean(dim=(0, 1)) > 0) == (row > 0)).all(), "both views have the seam there"
+        assert caption == f"a {tags[0]}" and (tags[0] == "light") == bool(row[127 * (edge < 64)] > 0)
+    assert seams > 16
+
+
+def test_a_scene_weighs_as_much_as_a_drive_of_one_frame():
+    image = Image.new("RGB", (40, 20))
+    pairs = [Pair(drive, f"{n}", image, image, "", ()) for drive in ("street", "scenes") for n in range(16)]
+    weight = StereoCrops(pairs, (64, 128), 1, scenes=["scenes"]).weight
+    assert weight[16:].sum() == pytest.approx(4 * weight[:16].sum()), (
+        "sixteen scenes are 16, a drive of sixteen frames is 4"
+    )
 
 
 def test_an_older_side_view_has_no_flow(matched):
@@ -100,12 +127,13 @@ def test_earlier_frames_are_of_the_same_run():
 
 def batch_of(drives: Sequence[str]) -> Batch:
     empty = torch.zeros(len(drives), 0)
-    return Batch(empty, empty, [], [], empty, list(drives))
+    return Batch(empty, empty, [], [], empty, [frozenset(drive) for drive in drives])
 
 
 def test_a_stranger_is_of_another_drive():
     assert batch_of("aab").strangers() == [2, 2, 0]
     assert batch_of("abab").strangers() == [1, 2, 3, 0]
+    assert batch_of(["ab", "bc", "c", "d"]).strangers() == [2, 3, 3, 0], "of a joined crop, of both drives"
     assert batch_of("aa").strangers() == [0, 1] and batch_of("a").strangers() == [0]
 
 

@@ -277,6 +277,33 @@ def stand_in_vgg16(folder: Path) -> str:
     return hashlib.sha256((folder / FILES["vgg16"].name).read_bytes()).hexdigest()
 
 
+def weights(bundle: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a bundle by part and name, in the precision of bundles."""
+    return {
+        f"{file.parent.name}/{name}": tensor.half()
+        for file in bundle.glob("*/*.safetensors")
+        for name, tensor in load_file(file).items()
+    }
+
+
+def test_half_of_the_foreign_side_images_are_at_the_coarsest_rate_point(training_folder, tmp_path):
+    bundle = make_bundle(tmp_path / "model")
+    built = STAGES["realism"].build(
+        StageConfig("realism", config(tmp_path, "realism")), TrainingData(training_folder), bundle, torch.device("cpu")
+    )
+    stage, batch = built[0], built[1].sample(np.random.default_rng(0))
+    points, count = len(stage.parts["quantizer"].quantizers), len(batch.captions)
+    stage.config = dataclasses.replace(
+        stage.config, foreign_side=1.0, no_side=0.0, rate_share=(*(points - 1) * (0.0,), 1.0)
+    )
+    batch = dataclasses.replace(batch, drives=[frozenset(str(n % 2)) for n in range(count)])
+    seen = []
+    stage.mdic.condition = lambda x_hat, side: seen.extend(x_hat.flatten().tolist())
+    for _ in range(50):
+        stage.workstation(batch, [torch.full((count, 1), float(point)) for point in range(points)])
+    assert set(seen) == {0.0, points - 1.0} and 0.3 < seen.count(0.0) / len(seen) < 0.7
+
+
 def test_realism_looks_through_vgg16_where_there_is_one(training_folder, tmp_path, monkeypatch):
     monkeypatch.setitem(SECTIONS, "realism", {"weights": str(tmp_path)})
     with pytest.raises(ConfigError, match=r"weights is .*needs vgg16-397923af\.pth.*curl -LO https"):
@@ -287,7 +314,11 @@ def test_realism_looks_through_vgg16_where_there_is_one(training_folder, tmp_pat
     monkeypatch.setitem(FILES, "vgg16", dataclasses.replace(FILES["vgg16"], sha256=digest))
     bundle = make_bundle(tmp_path / "model")
     file = config(tmp_path, "realism", steps=2)
+    before = weights(bundle)
     assert train("realism", file, TrainingData(training_folder), tmp_path / "out", bundle)[1]
+    changed = {name for name, tensor in weights(bundle).items() if not torch.equal(tensor, before[name])}
+    assert {name.split("/")[0] for name in changed} == {"unet", "detail_refiner", "vae"}, "only what draws is trained"
+    assert all("/decoder." in name or "/post_quant" in name for name in changed if name.startswith("vae/"))
     with (tmp_path / "out" / "train.csv").open() as csv_file:
         rows = list(csv.DictReader(csv_file))
     assert len(rows) == 2 and all(float(row["lpips"]) > 0 for row in rows)
