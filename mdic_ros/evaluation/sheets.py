@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from mdic_ros.evaluation.anchors import Anchor, closest
+from mdic_ros.evaluation.anchors import Anchor, Coded, closest
 from mdic_ros.evaluation.contact_sheet import Tile, contact_sheet, spread
 from mdic_ros.evaluation.evaluate import Pair, Progress, name_of
 from mdic_ros.evaluation.metrics import Image, psnr
@@ -61,34 +61,55 @@ def make_sheets(
         rows: with the bytes of this codec's pictures.
         pictures: with this codec's pictures.
         anchors: shown at the setting that comes closest in bytes, where it comes close.
-        progress: called with rows done and in all.
+        progress: called with what is done, each codec and row once, and with all there is.
     """
     sheets = []
     chosen, points = choose(pairs, wanted), spread(rate_points, 3)
-    for number, pair in enumerate(chosen):
+    done, total = 0, len(chosen) * len(points) * (1 + len(anchors))
+    for pair in chosen:
         left, right = pair.left, pair.right
+        others = [_remembering(anchor) for anchor in anchors]
         lines: list[list[Tile]] = []
-        for index, point in enumerate(points):
+        for point in points:
             line = []
             for count in sorted({min(steps), max(steps)}):
                 job = Job(name_of(pair), FULL.name, str(point), count)
                 (row,) = rows.select([job])
                 line.append(_tile(f"ours, {plural(count, 'step')}", pictures.load(job), row.bytes, left))
-            line += [tile for anchor in anchors if (tile := _beside(anchor, left, right, row.bytes))]
+            for anchor in others:
+                if tile := _beside(anchor, left, right, row.bytes):
+                    line.append(tile)
+                done += 1
+                progress(done, total)
             lines.append(line)
-            progress(number * len(points) + index + 1, len(chosen) * len(points))
+            done += 1
+            progress(done, total)
         side = Tile(right, f"side image: 0 bytes, {psnr(right, left):.1f} dB")
         sheets.append(Sheet(name_of(pair), [Tile(left, "original"), side], lines))
     return sheets
 
 
+def _remembering(anchor: Anchor) -> Anchor:
+    """The anchor for one pair of views: what it has coded it does not code again, which takes a minute at full size."""
+    known: dict[int, Coded] = {}
+
+    def code(left: Image, right: Image, setting: int) -> Coded:
+        if setting not in known:
+            known[setting] = anchor.code(left, right, setting)
+        return known[setting]
+
+    return replace(anchor, code=code)
+
+
 def _beside(anchor: Anchor, left: Image, right: Image, count: int) -> Tile | None:
     """An anchor's picture of about so many bytes, or the fewest that it needs; None where it sends nothing."""
-    coded = closest(anchor, left, right, count)
-    if coded.bytes == 0:
+    fewest = anchor.code(left, right, anchor.settings[0])
+    if fewest.bytes == 0:
         return None
-    if coded.bytes > _ALIKE * count:
-        return Tile(None, f"{anchor.name}: fewest: {anchor.code(left, right, anchor.settings[0]).bytes} bytes")
+    if fewest.bytes > _ALIKE * count:
+        return Tile(None, f"{anchor.name}: fewest: {fewest.bytes} bytes")
+    coded = closest(anchor, left, right, count)
+    coded = coded if coded.bytes <= _ALIKE * count else fewest
     return _tile(anchor.name, coded.image, coded.bytes, left)
 
 

@@ -10,6 +10,9 @@ Texture is compared by a sliced Wasserstein distance (Heitz et al., 2021, arXiv 
 answers, and inside blocks of 32x32 pixels, so that a smooth sky stays smooth and foliage gets its leaves. It needs
 no network trained elsewhere, and nothing to fall out with as an adversary does. With the weights of VGG16 at hand,
 LPIPS can be added.
+
+Two more keep invention in bounds there. *Consistency*: what the picture would be coded as stays what was sent. *Grid*:
+an error that repeats with the blocks of four pixels that are drawn at a time is seen long before it counts.
 """
 
 from __future__ import annotations
@@ -26,10 +29,10 @@ from mdic_ros.backbones import FILES, Lpips, Missing, locate, vgg16
 from mdic_ros.models.autoencoder import encode_latent
 from mdic_ros.models.mdic import Condition
 from mdic_ros.training.autoencoder import psnr
-from mdic_ros.training.codec import CodecConfig, CodecStage, offset_loss
+from mdic_ros.training.codec import CodecConfig, CodecStage, evenly, offset_loss
 from mdic_ros.training.data import Batch
 
-BLOCK, FILTER = 32, 7
+BLOCK, FILTER, PERIOD = 32, 7, 4
 #: Steps of the sampler after the first, at two and at four steps: what the second pass is trained on.
 LATER = (749, 499, 249)
 
@@ -59,6 +62,23 @@ def texture_distance(picture: Tensor, original: Tensor, filters: int = 12) -> Te
     return total
 
 
+def grid_distance(picture: Tensor, original: Tensor) -> Tensor:
+    """How far the error repeats with the blocks of pixels that the last layers draw.
+
+    Args:
+        picture, original: (B, 3, H, W), H and W multiples of 32.
+
+    Returns:
+        Scalar: variance of the mean errors of the 16 places in a block of 4x4 pixels, inside blocks of 32x32, over
+        what it would be if the errors there had nothing to do with one another; 1 is no grid.
+    """
+    error = picture - original
+    places = F.avg_pool2d(F.pixel_unshuffle(error, PERIOD), BLOCK // PERIOD).unflatten(1, (3, PERIOD**2))
+    systematic = places.var(2, unbiased=False)
+    spread = F.avg_pool2d(error.detach().square(), BLOCK) - F.avg_pool2d(error.detach(), BLOCK).square()
+    return (systematic / (spread.clamp(min=0) * (PERIOD / BLOCK) ** 2 + 1e-6)).mean()
+
+
 #: The components that are trained here, beside the LDM decoder. Streams stay what they are.
 DRAWING = ("unet", "detail_refiner")
 
@@ -69,6 +89,8 @@ class RealismConfig(CodecConfig):
 
     texture_weight: float = 5.0
     sharp_pixel_weight: float = 5.0  #: of the squared error after later steps
+    consistency_weight: float = 0.1  #: of the squared distance to the coded features, relative to their variance
+    grid_weight: float = 0.02  #: of `grid_distance`, after later steps
     weights: str = ""  #: folder that holds VGG16, for LPIPS; from where the command runs
     perceptual_weight: float = 0.5  #: of LPIPS after later steps, if there are `weights`
 
@@ -106,7 +128,8 @@ class RealismStage(CodecStage):
         for name, part in self.parts.items():
             part.train(name in DRAWING)  # what stays as it is has no noise in its mask
         with torch.no_grad():
-            partial = self.parts["quantizer"](self.parts["hyper_align"](encode_latent(self.vae, x)), learn=False)[0]
+            features = self.parts["hyper_align"](encode_latent(self.vae, x))
+            partial = self.parts["quantizer"](features, learn=False)[0]
             side, condition, z_text, flow, _ = self.workstation(batch, partial)
         noise = torch.randn_like(side.z_y)
         first = torch.full((x.shape[0],), 999, device=self.device)
@@ -124,11 +147,16 @@ class RealismStage(CodecStage):
 
         l2, sharp_l2 = F.mse_loss(picture[:half], x[:half]), F.mse_loss(picture[half:], x[half:])
         texture = texture_distance(picture[half:], x[half:])
+        seen = self.parts["hyper_align"](encode_latent(self.vae, picture[half:]))
+        consistency = F.mse_loss(seen.float(), features[half:].float()) / features.float().var().clamp(min=1e-6)
+        grid = grid_distance(picture[half:], x[half:])
         offsets = [offset_loss(match, flow, flow.shape[-1] // match.offset.shape[-1]) for match in fine]
         loss = (
-            c.pixel_weight * l2
+            c.pixel_weight * evenly(picture[:half], x[:half])
             + c.sharp_pixel_weight * sharp_l2
             + c.texture_weight * texture
+            + c.consistency_weight * consistency
+            + c.grid_weight * grid
             + c.offset_weight * torch.stack(offsets).sum()
         )
         figures = {}
@@ -141,6 +169,8 @@ class RealismStage(CodecStage):
             "psnr": psnr(l2),
             "sharp_psnr": psnr(sharp_l2),
             "texture": texture.detach(),
+            "consistency": consistency.detach(),
+            "grid": grid.detach(),
             "offset": offsets[-1].detach(),
         }
 

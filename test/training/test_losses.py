@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from mdic_ros.models.side_alignment import Match
-from mdic_ros.training.codec import alignment_losses, match_loss, offset_loss, shared_loss
-from mdic_ros.training.realism import texture_distance
+from mdic_ros.training.codec import alignment_losses, evenly, match_loss, offset_loss, shared_loss
+from mdic_ros.training.realism import grid_distance, texture_distance
 
 STRIDE = 8
 
@@ -90,3 +90,26 @@ def test_texture_tells_blur_and_texture_in_the_wrong_place():
 
     assert distance(original) == 0
     assert distance(other) < distance(blurred) / 4 and distance(other) < distance(swapped) / 4
+
+
+def test_an_error_that_repeats_with_the_blocks_is_told_from_one_that_does_not():
+    torch.manual_seed(0)
+    original = torch.randn(2, 3, 64, 128)
+    noise = 0.1 * torch.randn_like(original)
+    grid = torch.zeros_like(original)
+    grid[..., ::4] = 0.1  # every fourth column too bright
+    assert grid_distance(original, original) == 0
+    assert grid_distance(original + 0.3, original) == pytest.approx(0, abs=0.01)  # all too bright: no grid
+    assert grid_distance(original + noise, original) == pytest.approx(1, abs=0.15)
+    assert grid_distance(original + noise + grid, original) > 5
+
+
+def test_a_good_picture_has_as_much_of_a_say_as_a_bad_one():
+    original = torch.zeros(2, 3, 8, 8)
+    picture = torch.stack([torch.full((3, 8, 8), 0.1), torch.full((3, 8, 8), 0.4)]).requires_grad_()
+    loss = evenly(picture, original)
+    assert loss.item() == pytest.approx(F.mse_loss(picture, original).item())
+    loss.backward()
+    assert picture.grad is not None
+    relative = picture.grad.flatten(1).sum(1) * picture.detach().flatten(1).mean(1)
+    assert relative[0].item() == pytest.approx(relative[1].item())  # d log(mse) is the same for both

@@ -1,0 +1,108 @@
+"""Writes the tables of reports into the README and the card of the shipped bundle, so that none is typed by hand.
+
+    python tools/write_figures.py REPORT [REPORT ...]
+
+Each REPORT is an output folder of `mdic eval`: the first in MDIC's protocol, the others at other sizes. What lies
+between `<!-- NAME OPTIONS -->` and `<!-- /NAME -->` is replaced, in README.md and in models/mdic_tiny/README.md:
+
+    results STEPS   a row for each rate point, decoded in these numbers of steps (1,2), or in all
+    codecs          conventional codecs at comparable bytes
+    parts           what each part is worth
+    sizes           a line for each of the other reports and number of steps
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+FILES = (ROOT / "README.md", ROOT / "models/mdic_tiny/README.md")
+HEAD = ["bytes (max)", "bpp", "PSNR dB", "MS-SSIM dB", "SWD x 1000", "gradient distance", "gradient energy"]
+#: Of a codec, the setting of the fewest bytes is shown, and all others up to so many.
+MOST_BYTES = 850
+
+
+def table(head: list[str], rows: Iterable[list[str]]) -> str:
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
+
+
+def plural(steps: int) -> str:
+    return f"{steps} step{'s' * (steps != 1)}"
+
+
+def cells(result: dict[str, Any]) -> list[str]:
+    f = result["figures"]
+    return [
+        f"{result['bytes']:.0f} ({result['max_bytes']})",
+        f"{result['bpp']:.4f}",
+        f"{f['PSNR']:.2f}",
+        f"{f['MS-SSIM dB']:.2f}",
+        f"{f['SWD x 1000']:.0f}",
+        f"{f['gradient distance']:.1f}",
+        f"{f['gradient energy']:.2f}",
+    ]
+
+
+def results(reports: list[dict[str, Any]], steps: str) -> str:
+    wanted = {int(n) for n in steps.split(",")} if steps else set(reports[0]["steps"])
+    rows = [[plural(r["steps"]), r["setting"], *cells(r)] for r in reports[0]["results"] if r["steps"] in wanted]
+    return table(["decoded in", "rate point", *HEAD], rows)
+
+
+def codecs(reports: list[dict[str, Any]], _: str) -> str:
+    rows = []
+    for anchor in reports[0]["anchors"]:
+        fewest = min(r["bytes"] for r in anchor["results"])
+        shown = [r for r in anchor["results"] if r["bytes"] <= max(fewest, MOST_BYTES)]
+        rows += [[anchor["name"], r["setting"], *cells(r)] for r in shown]
+    return table(["codec", "setting", *HEAD], rows)
+
+
+def parts(reports: list[dict[str, Any]], _: str) -> str:
+    rows = []
+    for ablation in reports[0]["ablations"]:
+        points = [f"{r['figures']['PSNR']:.2f} ({r['difference']['PSNR']:+.2f})" for r in ablation["results"]]
+        against = "the whole model" if ablation["against"] == "full" else ablation["against"]
+        rows.append([ablation["name"], ", ".join(points), against])
+    return table(["left out or exchanged", "PSNR dB at rate points 0 to 4 (difference)", "compared with"], rows)
+
+
+def sizes(reports: list[dict[str, Any]], _: str) -> str:
+    rows = []
+    for report in reports[1:]:
+        for steps in report["steps"]:
+            points = [
+                f"{r['bytes']:.0f}: {r['figures']['PSNR']:.2f} / {r['figures']['MS-SSIM dB']:.1f}"
+                for r in report["results"]
+                if r["steps"] == steps
+            ]
+            rows.append([f"{report['protocol']} ({report['images']})", plural(steps), ", ".join(points)])
+    head = ["size (pairs)", "decoded in", "bytes: PSNR dB / MS-SSIM dB at rate points 0 to 4"]
+    return table(head, rows)
+
+
+TABLES = {"results": results, "codecs": codecs, "parts": parts, "sizes": sizes}
+
+
+def main(folders: list[str]) -> None:
+    if not folders or folders[0].startswith("-"):
+        sys.exit(__doc__)
+    reports = [json.loads((Path(folder) / "report.json").read_text()) for folder in folders]
+
+    def put(match: re.Match[str]) -> str:
+        begin, name, options, end = match.groups()
+        return f"{begin}\n{TABLES[name](reports, (options or '').strip())}\n{end}"
+
+    for file in FILES:
+        marked = rf"(<!-- ({'|'.join(TABLES)})( [\d,]+)? -->)\n.*?\n(<!-- /\2 -->)"
+        file.write_text(re.sub(marked, put, file.read_text(), flags=re.DOTALL))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
