@@ -45,7 +45,7 @@ def cells(result: dict[str, Any]) -> list[str]:
         f"{f['MS-SSIM dB']:.2f}",
         f"{f['SWD x 1000']:.0f}",
         f"{f['gradient distance']:.1f}",
-        f"{f['gradient energy']:.2f}",
+        f"{f['gradient energy, picture / original']:.2f}",
     ]
 
 

@@ -204,7 +204,7 @@ IMAGE_METRICS = (
             "blocks or seams of upsampling",
             functools.partial(grid, period=period),
         )
-        for period in (8, 2)
+        for period in (8, 4, 2)
     ),
 )  # fmt: skip
 SET_METRICS = (
