@@ -3,12 +3,14 @@
     python tools/write_figures.py REPORT [REPORT ...]
 
 Each REPORT is an output folder of `mdic eval`: the first in MDIC's protocol, the others at other sizes. What lies
-between `<!-- NAME OPTIONS -->` and `<!-- /NAME -->` is replaced, in README.md and in models/mdic_tiny/README.md:
+between `<!-- NAME OPTIONS -->` and `<!-- /NAME -->` is replaced, in README.md, docs/figures.md and the bundle's card:
 
     results STEPS   a row for each rate point, decoded in these numbers of steps (1,2), or in all
     codecs          conventional codecs at comparable bytes
     parts           what each part is worth
     sizes           a line for each of the other reports and number of steps
+
+The last option of the first three may be a size, like 256x512 or native: then they come from the report of that one.
 """
 
 from __future__ import annotations
@@ -21,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-FILES = (ROOT / "README.md", ROOT / "models/mdic_tiny/README.md")
+FILES = (ROOT / "README.md", ROOT / "docs/figures.md", ROOT / "models/mdic_tiny/README.md")
 HEAD = ["bytes (max)", "bpp", "PSNR dB", "MS-SSIM dB", "SWD x 1000", "gradient distance", "gradient energy"]
-#: Of a codec, the setting of the fewest bytes is shown, and all others up to so many.
-MOST_BYTES = 850
+#: Of a codec, the setting of the fewest bytes is shown, and all others up to so many times the model's most bytes.
+MOST_BYTES = 2.4
 
 
 def table(head: list[str], rows: Iterable[list[str]]) -> str:
@@ -49,31 +51,32 @@ def cells(result: dict[str, Any]) -> list[str]:
     ]
 
 
-def results(reports: list[dict[str, Any]], steps: str) -> str:
-    wanted = {int(n) for n in steps.split(",")} if steps else set(reports[0]["steps"])
-    rows = [[plural(r["steps"]), r["setting"], *cells(r)] for r in reports[0]["results"] if r["steps"] in wanted]
+def results(report: dict[str, Any], steps: str) -> str:
+    wanted = {int(n) for n in steps.split(",")} if steps else set(report["steps"])
+    rows = [[plural(r["steps"]), r["setting"], *cells(r)] for r in report["results"] if r["steps"] in wanted]
     return table(["decoded in", "rate point", *HEAD], rows)
 
 
-def codecs(reports: list[dict[str, Any]], _: str) -> str:
+def codecs(report: dict[str, Any], _: str) -> str:
     rows = []
-    for anchor in reports[0]["anchors"]:
+    most = MOST_BYTES * max(r["bytes"] for r in report["results"])
+    for anchor in report["anchors"]:
         fewest = min(r["bytes"] for r in anchor["results"])
-        shown = [r for r in anchor["results"] if r["bytes"] <= max(fewest, MOST_BYTES)]
+        shown = [r for r in anchor["results"] if r["bytes"] <= max(fewest, most)]
         rows += [[anchor["name"], r["setting"], *cells(r)] for r in shown]
     return table(["codec", "setting", *HEAD], rows)
 
 
-def parts(reports: list[dict[str, Any]], _: str) -> str:
+def parts(report: dict[str, Any], _: str) -> str:
     rows = []
-    for ablation in reports[0]["ablations"]:
+    for ablation in report["ablations"]:
         points = [f"{r['figures']['PSNR']:.2f} ({r['difference']['PSNR']:+.2f})" for r in ablation["results"]]
         against = "the whole model" if ablation["against"] == "full" else ablation["against"]
         rows.append([ablation["name"], ", ".join(points), against])
     return table(["left out or exchanged", "PSNR dB at rate points 0 to 4 (difference)", "compared with"], rows)
 
 
-def sizes(reports: list[dict[str, Any]], _: str) -> str:
+def sizes(reports: list[dict[str, Any]]) -> str:
     rows = []
     for report in reports[1:]:
         for steps in report["steps"]:
@@ -87,7 +90,7 @@ def sizes(reports: list[dict[str, Any]], _: str) -> str:
     return table(head, rows)
 
 
-TABLES = {"results": results, "codecs": codecs, "parts": parts, "sizes": sizes}
+TABLES = {"results": results, "codecs": codecs, "parts": parts}
 
 
 def main(folders: list[str]) -> None:
@@ -97,10 +100,15 @@ def main(folders: list[str]) -> None:
 
     def put(match: re.Match[str]) -> str:
         begin, name, options, end = match.groups()
-        return f"{begin}\n{TABLES[name](reports, (options or '').strip())}\n{end}"
+        *steps, size = ["", *(options or "").split()]
+        by_size = {report["protocol"]: report for report in reports}
+        if size not in by_size:
+            steps, size = [size], reports[0]["protocol"]
+        text = sizes(reports) if name == "sizes" else TABLES[name](by_size[size], steps[-1])
+        return f"{begin}\n{text}\n{end}"
 
     for file in FILES:
-        marked = rf"(<!-- ({'|'.join(TABLES)})( [\d,]+)? -->)\n.*?\n(<!-- /\2 -->)"
+        marked = rf"(<!-- ({'|'.join(TABLES)}|sizes)((?: [\w,]+)*) -->)\n.*?(<!-- /\2 -->)"
         file.write_text(re.sub(marked, put, file.read_text(), flags=re.DOTALL))
 
 
