@@ -3,14 +3,15 @@
     python tools/write_figures.py REPORT [REPORT ...]
 
 Each REPORT is an output folder of `mdic eval`: the first in MDIC's protocol, the others at other sizes. What lies
-between `<!-- NAME OPTIONS -->` and `<!-- /NAME -->` is replaced, in README.md, docs/figures.md and the bundle's card:
+between `<!-- NAME -->` and `<!-- /NAME -->` is replaced, in README.md, docs/figures.md and the bundle's card:
 
-    results STEPS   a row for each rate point, decoded in these numbers of steps (1,2), or in all
-    codecs          conventional codecs at comparable bytes
-    parts           what each part is worth
-    sizes           a line for each of the other reports and number of steps
+    results STEPS SIZE   a row for each rate point, decoded in these numbers of steps (1,2); without STEPS in all
+    codecs SIZE          conventional codecs at comparable bytes
+    parts SIZE           what each part is worth
+    sizes                a line for each of the other reports and number of steps
 
-The last option of the first three may be a size, like 256x512 or native: then they come from the report of that one.
+SIZE is that of another report, 256x512 or native; without it the first one is meant. Tables of a report that is not
+given stay as they are.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 FILES = (ROOT / "README.md", ROOT / "docs/figures.md", ROOT / "models/mdic_tiny/README.md")
 HEAD = ["bytes (max)", "bpp", "PSNR dB", "MS-SSIM dB", "SWD x 1000", "gradient distance", "gradient energy"]
-#: Of a codec, the setting of the fewest bytes is shown, and all others up to so many times the model's most bytes.
-MOST_BYTES = 2.4
+#: Of a codec, the setting of the fewest bytes is shown, and all others up to so many times those of our finest point.
+MOST_TIMES = 2.4
 
 
 def table(head: list[str], rows: Iterable[list[str]]) -> str:
@@ -59,7 +60,7 @@ def results(report: dict[str, Any], steps: str) -> str:
 
 def codecs(report: dict[str, Any], _: str) -> str:
     rows = []
-    most = MOST_BYTES * max(r["bytes"] for r in report["results"])
+    most = MOST_TIMES * max(r["bytes"] for r in report["results"])
     for anchor in report["anchors"]:
         fewest = min(r["bytes"] for r in anchor["results"])
         shown = [r for r in anchor["results"] if r["bytes"] <= max(fewest, most)]
@@ -98,17 +99,18 @@ def main(folders: list[str]) -> None:
         sys.exit(__doc__)
     reports = [json.loads((Path(folder) / "report.json").read_text()) for folder in folders]
 
+    by_size = {report["protocol"]: report for report in reports}
+
     def put(match: re.Match[str]) -> str:
-        begin, name, options, end = match.groups()
-        *steps, size = ["", *(options or "").split()]
-        by_size = {report["protocol"]: report for report in reports}
-        if size not in by_size:
-            steps, size = [size], reports[0]["protocol"]
-        text = sizes(reports) if name == "sizes" else TABLES[name](by_size[size], steps[-1])
+        begin, name, steps, size, end = match.groups()
+        report = by_size.get(size) if size else reports[0]
+        if report is None or (name == "sizes" and not reports[1:]):
+            return match[0]
+        text = sizes(reports) if name == "sizes" else TABLES[name](report, steps or "")
         return f"{begin}\n{text}\n{end}"
 
     for file in FILES:
-        marked = rf"(<!-- ({'|'.join(TABLES)}|sizes)((?: [\w,]+)*) -->)\n.*?(<!-- /\2 -->)"
+        marked = rf"(<!-- ({'|'.join(TABLES)}|sizes)(?: (\d[\d,]*))?(?: (\w+))? -->)\n.*?(<!-- /\2 -->)"
         file.write_text(re.sub(marked, put, file.read_text(), flags=re.DOTALL))
 
 
