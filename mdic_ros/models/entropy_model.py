@@ -513,7 +513,7 @@ class EntropyModel(ModelMixin, ConfigMixin):
                 contexts.append((steps[0].grid, self._context(ops, k, tokens)))
             if last or sum(part.shape[:3].numel() for part in rows) >= ROWS_AT_ONCE:
                 plan = [(number, step) for number, passes, _ in waiting for step in passes]
-                queries = iter(self._trunk(ops, rows, plan, {}))
+                queries = iter(self._trunk(ops, rows, plan))
                 for number, passes, grid in waiting:
                     yield [self._logits(ops, number, next(queries), step.slots) for step in passes], passes, grid
                 waiting, rows = [], []
@@ -554,13 +554,13 @@ class EntropyModel(ModelMixin, ConfigMixin):
         ops: _Float | _Exact,
         rows: Sequence[Tensor],
         plan: Sequence[tuple[int, _Step]],
-        cache: dict[tuple[int, int], tuple[Tensor, Tensor]],
+        caches: Sequence[dict[int, tuple[Tensor, Tensor]]] | None = None,
     ) -> list[Tensor]:
         """All blocks over the rows of some passes, (B, nW, R, dim) each -> their queries, (B, nW, L, dim)
         each.
 
-        `cache` holds keys and values of the known tokens so far, by (block, scale), and is brought up to
-        date.
+        `caches` hold keys and values of the known tokens so far, per block by scale, and are brought up to date.
+        None: there are none yet, and no later pass will need them.
         """
         shapes = [part.shape for part in rows]
         counts = [shape[:3].numel() for shape in shapes]
@@ -568,17 +568,18 @@ class EntropyModel(ModelMixin, ConfigMixin):
         for number, block in enumerate(self.blocks):
             last = number + 1 == len(self.blocks)  # only the queries go through to the end
             mixed = []
+            cache: dict[int, tuple[Tensor, Tensor]] = {} if caches is None else caches[number]
             qkv = ops.qkv(ops.norm(x), block.qkv)
             for part, shape, (k, step) in zip(qkv.split(counts), shapes, plan, strict=True):
                 queries = step.query.shape[1]
                 heads = part.view(*shape[:3], 3, self.config.num_heads, -1)
                 q, key, value = heads.permute(3, 0, 1, 4, 2, 5).unbind(0)  # (B, nW, heads, R, head_dim)
-                if (number, k) in cache:
-                    old_key, old_value = cache[number, k]
+                if k in cache:
+                    old_key, old_value = cache[k]
                     key, value = torch.cat([old_key, key], -2), torch.cat([old_value, value], -2)
                 found = ops.attend(q[..., -queries:, :] if last else q, key, value, block.bias, step)
                 mixed.append(found.transpose(2, 3).reshape(-1, shape[-1]))
-                cache[number, k] = key[..., :-queries, :], value[..., :-queries, :]
+                cache[k] = key[..., :-queries, :], value[..., :-queries, :]
             if last:
                 x = torch.cat(
                     [
@@ -675,14 +676,14 @@ class Decoding:
 
     def __iter__(self) -> Iterator[Tensor]:
         model, ops = self.prior.model, self.prior._ops
-        cache: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        caches: list[dict[int, tuple[Tensor, Tensor]]] = [{} for _ in model.blocks]
         base: Tensor | None = None
         for step in self.steps:
             with _plain(ops.device):
                 if base is None:
                     base = model._base(ops, self.scale, self.contexts, step.grid)
                 rows = model._rows(ops, self.scale, step, base, self.tokens.flatten(1))
-                (queries,) = model._trunk(ops, [rows], [(self.scale, step)], cache)
+                (queries,) = model._trunk(ops, [rows], [(self.scale, step)], caches)
             parts = zip(step.slots.split(TOKENS_AT_ONCE), step.positions.split(TOKENS_AT_ONCE), strict=True)
             for slots, self._positions in parts:
                 with _plain(ops.device):
