@@ -2,15 +2,16 @@
 
     python tools/write_figures.py REPORT [REPORT ...]
 
-Each REPORT is an output folder of `mdic eval`: the first in MDIC's protocol, the others at other sizes. What lies
-between `<!-- NAME -->` and `<!-- /NAME -->` is replaced, in README.md, docs/figures.md and the bundle's card:
+Each REPORT is an output folder of `mdic eval`: the first in MDIC's protocol, the others at other sizes, of the same
+drives or of others. What lies between `<!-- NAME -->` and `<!-- /NAME -->` is replaced, in README.md, docs/figures.md
+and the bundle's card:
 
     results STEPS SIZE   a row for each rate point, decoded in these numbers of steps (1,2); without STEPS in all
     codecs SIZE          conventional codecs at comparable bytes
     parts SIZE           what each part is worth
-    sizes                a line for each of the other reports and number of steps
+    sizes                a line for each of the other reports of the same drives, and number of steps
 
-SIZE is that of another report, 256x512 or native; without it the first one is meant. Tables of a report that is not
+SIZE is that of another report, as 256x512 or native; without it the first one is meant. Tables of a report that is not
 given stay as they are.
 """
 
@@ -71,15 +72,22 @@ def codecs(report: dict[str, Any], _: str) -> str:
 def parts(report: dict[str, Any], _: str) -> str:
     rows = []
     for ablation in report["ablations"]:
-        points = [f"{r['figures']['PSNR']:.2f} ({r['difference']['PSNR']:+.2f})" for r in ablation["results"]]
+        points = [
+            f"{r['figures']['PSNR']:.2f} ({round(r['difference']['PSNR'], 2) + 0.0:+.2f})"  # the sum: no -0.00
+            for r in ablation["results"]
+        ]
         against = "the whole model" if ablation["against"] == "full" else ablation["against"]
         rows.append([ablation["name"], ", ".join(points), against])
     return table(["left out or exchanged", "PSNR dB at rate points 0 to 4 (difference)", "compared with"], rows)
 
 
+def _other_sizes(reports: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [report for report in reports[1:] if report["drives"].keys() == reports[0]["drives"].keys()]
+
+
 def sizes(reports: list[dict[str, Any]]) -> str:
     rows = []
-    for report in reports[1:]:
+    for report in _other_sizes(reports):
         for steps in report["steps"]:
             points = [
                 f"{r['bytes']:.0f}: {r['figures']['PSNR']:.2f} / {r['figures']['MS-SSIM dB']:.1f}"
@@ -104,7 +112,7 @@ def main(folders: list[str]) -> None:
     def put(match: re.Match[str]) -> str:
         begin, name, steps, size, end = match.groups()
         report = by_size.get(size) if size else reports[0]
-        if report is None or (name == "sizes" and not reports[1:]):
+        if report is None or (name == "sizes" and not _other_sizes(reports)):
             return match[0]
         text = sizes(reports) if name == "sizes" else TABLES[name](report, steps or "")
         return f"{begin}\n{text}\n{end}"
