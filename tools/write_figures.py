@@ -77,7 +77,9 @@ def parts(report: dict[str, Any], _: str) -> str:
             for r in ablation["results"]
         ]
         against = "the whole model" if ablation["against"] == "full" else ablation["against"]
-        rows.append([ablation["name"], ", ".join(points), against])
+        images = ablation["results"][0]["images"]
+        few = f" ({images} images)" if images != report["images"] else ""
+        rows.append([ablation["name"] + few, ", ".join(points), against])
     return table(["left out or exchanged", "PSNR dB at rate points 0 to 4 (difference)", "compared with"], rows)
 
 

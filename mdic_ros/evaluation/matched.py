@@ -26,11 +26,8 @@ def matched(results: Sequence[Result], anchors: Sequence[Mapping[str, Any]]) -> 
         "steps", "setting", "bytes" and "figures" of ours, and "anchors": their name, sees_both, fewest bytes, and for
         each factor the interpolated figures. What lies beyond an anchor's settings has none.
     """
-    steps = sorted(result["steps"] for result in results)
     found = []
     for ours in results:
-        if ours["steps"] not in (steps[0], steps[-1]):
-            continue
         theirs = []
         for anchor in anchors:
             points = sorted((r for r in anchor["results"] if r["bytes"] > 0), key=lambda r: float(r["bytes"]))

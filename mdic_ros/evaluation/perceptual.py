@@ -177,6 +177,7 @@ class Segmentation:
 
     Raises:
         Missing: one of the files is not there.
+        ValueError: they are damaged, or of a network that does not segment.
     """
 
     def __init__(self, weights: Path | None) -> None:
@@ -190,12 +191,16 @@ class Segmentation:
                 "nvidia/segformer-b5-finetuned-cityscapes-1024-1024 --revision refs/pr/3 --exclude '*.bin' '*.h5' "
                 f"--local-dir FOLDER/{SEGMENTATION}"
             )
-        self.processor = AutoImageProcessor.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, backend="pil"
-        )
-        net = AutoModelForSemanticSegmentation.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True
-        )
+        options = {"local_files_only": True, "trust_remote_code": False}
+        try:
+            self.processor = AutoImageProcessor.from_pretrained(folder, backend="pil", **options)
+            net, info = AutoModelForSemanticSegmentation.from_pretrained(
+                folder, use_safetensors=True, output_loading_info=True, **options
+            )
+        except Exception as error:  # libraries raise all kinds on files that do not fit
+            raise ValueError(f"{folder} cannot be loaded as a segmentation network: {error}") from error
+        if missing := sorted(info["missing_keys"]):  # the library would go on with random numbers
+            raise ValueError(f"{folder} is no whole segmentation network, it has no {missing[0]}: get it again")
         self.net = net.eval().to(backbones.device())
         self.classes = int(self.net.config.num_labels)
         with (folder / "model.safetensors").open("rb") as stream:

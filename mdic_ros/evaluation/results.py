@@ -76,14 +76,18 @@ class Rows:
                 self._read(file)
 
     def _read(self, file: Path) -> None:
-        lines = file.read_text(encoding="utf-8").split("\n")
+        try:
+            lines = file.read_text(encoding="utf-8").split("\n")
+        except UnicodeDecodeError as error:
+            raise ResumeError(f"{file} is damaged ({error}): delete it") from error
         for number, line in enumerate(lines[:-1], 1):  # what follows the last line's end was not written to its end
             try:
                 entry = json.loads(line)
                 head = {name: entry.pop(name, "") for name in self._head}
                 entry["job"] = Job(*entry["job"])
                 row = Row(**entry)
-            except (ValueError, KeyError, TypeError) as error:
+                _check(row)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ResumeError(f"{file}, line {number} is damaged ({error}): delete the line or the file") from error
             if {**head, "maker": ""} != {**self._head, "maker": ""}:
                 raise ResumeError(
@@ -124,6 +128,14 @@ class Rows:
     def select(self, jobs: Iterable[Job]) -> list[Row]:
         """The rows of these jobs, in their order; all must be there."""
         return [self._rows[job] for job in jobs]
+
+
+def _check(row: Row) -> None:
+    """Raises TypeError for a row that no evaluation wrote, such as one with a word for a figure."""
+    texts = (row.pixels, row.job.image, row.job.method, row.job.setting, row.job.other)
+    numbers = (row.bytes, row.job.steps, row.bpp, *dict(row.figures).values())
+    if not all(isinstance(text, str) for text in texts) or not all(isinstance(n, (int, float)) for n in numbers):
+        raise TypeError("a text or a number is something else")
 
 
 def _cut_unfinished_line(file: Path) -> None:

@@ -53,9 +53,10 @@ class _Plan:
         if path.is_file():
             try:
                 content = json.loads(path.read_text())
-                self.granted, self.done = dict(content["granted"]), list(content["done"])
+                self.granted = {stage: float(minutes) for stage, minutes in content["granted"].items()}
+                self.done = list(content["done"])
                 self._before = float(content["used"])
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ConfigError(f"{path} is damaged ({error}); choose another --out to start anew") from error
 
     @property

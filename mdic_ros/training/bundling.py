@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from mdic_ros.codec.bundle import write_index
+from mdic_ros.codec.bundle import INDEX, Bundle, write_index
 
 
 def write_component(part: Any, folder: Path) -> None:
@@ -49,11 +49,12 @@ def forget_origin(config: Path) -> None:
 
 
 def finish_bundle(bundle: Path, model_id: str) -> str:
-    """Makes component folders a bundle; returns its fingerprint.
+    """Makes component folders a bundle; returns its fingerprint. One that was a bundle before keeps its guidance.
 
     See `store_in_half` for the precision of the weights.
     """
     store_in_half(bundle)
     for config in bundle.glob("*/config.json"):
         forget_origin(config)
-    return write_index(bundle, model_id)
+    guidance = Bundle(bundle).guidance if (bundle / INDEX).is_file() else 1.0
+    return write_index(bundle, model_id, guidance_scale=guidance)

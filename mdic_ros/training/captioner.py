@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -234,8 +235,8 @@ class CaptionerStage:
         )
 
     def validate(self) -> dict[str, float]:
-        """``caption_figures`` on the held-out drive, every second pair."""
-        return self.caption_figures(self.held_out[::2])
+        """``caption_figures`` on the held-out drives: every second pair, or fewer, evenly spread, of more than 80."""
+        return self.caption_figures(self.held_out[:: max(2, math.ceil(len(self.held_out) / 40))])
 
     def caption_figures(self, pairs: Sequence[Pair]) -> dict[str, float]:
         """How well the captions of the left views are met.

@@ -138,7 +138,7 @@ class _Stop:
 def start_processes() -> PartialState:
     """Makes this one of several processes if `accelerate launch` started it as such. Before a stage is built."""
     options = InitProcessGroupKwargs(timeout=timedelta(hours=2)).to_kwargs()
-    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), **options)
+    return PartialState(cpu=not torch.cuda.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU"), **options)
 
 
 class _Run:

@@ -268,7 +268,7 @@ def _of_one_size(left: RGB, right: RGB, name: str) -> tuple[RGB, RGB]:
 
 
 def _find_recordings(path: Path, depth: int = 3) -> list[StereoSource]:
-    """The recordings at a path, or below it if there are several.
+    """The recordings at a path, or below it if there are several; no test split beside one for training.
 
     Raises:
         DatasetError: none, or one that is damaged.
@@ -286,7 +286,11 @@ def _find_recordings(path: Path, depth: int = 3) -> list[StereoSource]:
             problem = error
     found: list[StereoSource] = []
     if path.is_dir() and depth:
-        for child in sorted(path.iterdir()):
+        children = sorted(path.iterdir())
+        has_training = not {"training", "train"}.isdisjoint(child.name for child in children)
+        for child in children:
+            if has_training and child.name in ("testing", "test"):  # what `mdic eval` measures on
+                continue
             try:
                 found += _find_recordings(child, depth - 1)
             except _NothingFound:

@@ -107,6 +107,10 @@ def _crops(pairs: list[Pair], loop: LoopConfig) -> StereoCrops:
 
 
 def _autoencoder(config: StageConfig, data: TrainingData, bundle: Path, device: torch.device) -> tuple[Stage, Crops]:
+    if (bundle / "unet").is_dir():
+        raise ConfigError(
+            f"{bundle} has more than an autoencoder, and its other parts fit the vae that is there: give a new --bundle"
+        )
     pairs, held_out = split(data, config)
     return AutoencoderStage(config.options, held_out_batch(held_out), device), _crops(pairs, config.loop)
 
@@ -165,6 +169,7 @@ def _joint(
         stale=options.stale,
         unrectified=options.unrectified,
         joined=options.joined,
+        swapped=options.swapped,
         scenes=config.data.scenes,
     )
     return stage, crops

@@ -4,12 +4,14 @@ import dataclasses
 import hashlib
 import math
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFilter
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 from transformers.models.segformer.image_processing_pil_segformer import SegformerImageProcessorPil
@@ -295,3 +297,14 @@ def test_miou_of_what_the_network_sees(weights, figures, photographs, soft):
     wanted = np.mean([both / either for both, either in unions if either])
     assert 0 < wanted < 1
     assert metric.call(soft, photographs) == pytest.approx(wanted, abs=1e-3)
+
+
+def test_half_a_segmentation_network_is_refused(weights, tmp_path):
+    shutil.copytree(weights[0] / "segmentation", tmp_path / "segmentation")
+    file = tmp_path / "segmentation" / "model.safetensors"
+    save_file({key: value for key, value in load_file(file).items() if not key.startswith("decode_head")}, file)
+    with pytest.raises(ValueError, match=r"no whole segmentation network.*decode_head"):
+        load_metrics(tmp_path, weights[1])
+    file.write_bytes(b"no weights")
+    with pytest.raises(ValueError, match="cannot be loaded as a segmentation network"):
+        load_metrics(tmp_path, weights[1])

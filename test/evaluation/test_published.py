@@ -27,7 +27,7 @@ def test_rates_rise_and_bytes_are_those_of_128x256() -> None:
     assert len(names) == len(CURVES)
     for curve in CURVES:
         rates = [bpp for bpp, _ in curve.points]
-        assert rates == sorted(rates) and len(rates) >= 3
+        assert rates == sorted(rates) and len(rates) >= 2
         assert all(figures for _, figures in curve.points)
     point = published("kitti")["curves"][0]["results"][2]
     assert point["bpp"] == 0.0387 and point["bytes"] == pytest.approx(158.5, abs=0.1)

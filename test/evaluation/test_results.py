@@ -65,8 +65,24 @@ def test_a_write_that_was_cut_is_forgotten(tmp_path: Path) -> None:
 
 
 def test_damage_is_named(tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_text('{"fingerprint": "abc"}\n')
-    with pytest.raises(ResumeError, match=r"rows.jsonl, line 1 is damaged"):
+    whole = row(PSNR=20.0)
+    Rows(tmp_path, "abc", "kitti").add(whole)
+    (line,) = (tmp_path / "rows.jsonl").read_text().splitlines()
+    for damaged in (
+        '{"fingerprint": "abc"}',
+        "3",
+        "null",
+        '"a"',
+        line.replace("20.0", '"good"'),
+        line.replace('{"PSNR": 20.0}', "null"),
+        line.replace('"bytes": ', '"bytes": "x", "more": '),
+    ):
+        assert damaged != line
+        (tmp_path / "rows.jsonl").write_text(f"{line}\n{damaged}\n")
+        with pytest.raises(ResumeError, match=r"rows.jsonl, line 2 is damaged"):
+            Rows(tmp_path, "abc", "kitti")
+    (tmp_path / "rows.jsonl").write_bytes(b"\xff\xfe\n")
+    with pytest.raises(ResumeError, match=r"rows.jsonl is damaged"):
         Rows(tmp_path, "abc", "kitti")
 
 

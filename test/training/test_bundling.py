@@ -4,7 +4,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mdic_ros.training.bundling import halve, write_component
+from mdic_ros.codec.bundle import Bundle, write_index
+from mdic_ros.training.bundling import finish_bundle, halve, write_component
 
 
 class Part:
@@ -38,3 +39,12 @@ def test_weights_are_halved_once(tmp_path):
     before = file.stat().st_mtime_ns
     halve(tmp_path)
     assert file.stat().st_mtime_ns == before and [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+def test_guidance_is_kept(tmp_path):
+    write_component(Part("{}"), tmp_path / "scheduler")
+    finish_bundle(tmp_path, "model")
+    assert Bundle(tmp_path).guidance == 1
+    write_index(tmp_path, "model", guidance_scale=3.0)
+    finish_bundle(tmp_path, "model")
+    assert Bundle(tmp_path).guidance == 3

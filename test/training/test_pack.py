@@ -104,6 +104,17 @@ def test_recordings_are_drives(training_folder, tmp_path):
         TrainingData(drives / "absent")
 
 
+def test_test_splits_are_for_testing(training_folder, tmp_path):
+    image = training_folder / "stereo" / "train" / "drive_a" / "left" / "0.png"
+    for folder in [tmp_path / split / camera for split in ("training", "testing") for camera in ("image_2", "image_3")]:
+        folder.mkdir(parents=True)
+        for frame in (10, 11):
+            shutil.copy(image, folder / f"000000_{frame}.png")
+    for path, wanted in ((tmp_path, {"training"}), (tmp_path / "testing", {"testing"})):
+        with TrainingData(path) as data:
+            assert {frame.drive for frame in data.frames} == wanted
+
+
 def test_folders_that_are_not_there_are_named(training_folder):
     with pytest.raises(DatasetError, match="no stereo pairs in train_grey; its folders are train"):
         TrainingData(training_folder).pairs(["train_grey"], 256)

@@ -342,3 +342,9 @@ def test_a_bundle_of_an_older_version_is_not_fine_tuned(training_folder, tmp_pat
     save_file({key: value for key, value in load_file(file).items() if key != "upsample.weights.bias"}, file)
     with pytest.raises(ConfigError, match=r"detail_refiner is of another version.*upsample\.weights\.bias"):
         train("codec", config(tmp_path, "codec"), TrainingData(training_folder), tmp_path / "out", bundle)
+
+
+def test_a_new_autoencoder_is_not_put_below_what_fits_another(training_folder, tmp_path):
+    bundle = make_bundle(tmp_path / "model")
+    with pytest.raises(ConfigError, match="its other parts fit the vae that is there"):
+        train("autoencoder", config(tmp_path, "autoencoder"), TrainingData(training_folder), tmp_path / "out", bundle)
