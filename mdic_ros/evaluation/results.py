@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image as PillowImage
 
-from mdic_ros.datasets.images import read_image
+from mdic_ros.datasets.images import ImageError, read_image
 from mdic_ros.evaluation.metrics import Image, decibel
 
 
@@ -174,8 +174,15 @@ class Pictures:
         part.replace(path)
 
     def load(self, job: Job) -> Image:
-        """The picture of a job, H x W x 3 uint8 RGB."""
-        return read_image(self.path(job))
+        """The picture of a job, H x W x 3 uint8 RGB.
+
+        Raises:
+            ResumeError: the file is damaged.
+        """
+        try:
+            return read_image(self.path(job))
+        except ImageError as error:
+            raise ResumeError(f"{error}. Delete {self.path(job)}: the same command makes it again") from error
 
 
 def slug(name: str) -> str:

@@ -107,6 +107,14 @@ def test_names_that_look_alike_do_not_meet(tmp_path: Path) -> None:
     assert len(places) == 3
 
 
+def test_a_damaged_picture_is_named(tmp_path: Path) -> None:
+    pictures = Pictures(tmp_path)
+    pictures.save(JOB, np.zeros((64, 64, 3), np.uint8))
+    pictures.path(JOB).write_bytes(b"no picture")
+    with pytest.raises(ResumeError, match=r"Delete .*\.png: the same command makes it again"):
+        pictures.load(JOB)
+
+
 def test_pictures_and_spool_hold_pixels(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (8, 16, 3), np.uint8)
     pictures = Pictures(tmp_path)
