@@ -24,7 +24,7 @@ from mdic_ros.training.prior import PriorConfig, PriorStage
 from mdic_ros.training.realism import RealismConfig, RealismStage
 from mdic_ros.training.sources import TrainingData, captions_of
 from mdic_ros.training.stream import Crops
-from mdic_ros.training.tokenizer import build_tokenizer, sentences, without_dev
+from mdic_ros.training.tokenizer import build_tokenizer, sentences
 
 __all__ = ["STAGES", "ConfigError", "StageConfig", "TrainingData", "finish", "train", "train_stage"]
 
@@ -93,11 +93,13 @@ def check_captions(config: StageConfig, data: TrainingData) -> None:
             )
 
 
-def _tokenizer(data: TrainingData, bundle: Path) -> PreTrainedTokenizerBase:
-    """The bundle's tokenizer, built from the captions of the data if it has none yet."""
+def _tokenizer(config: StageConfig, data: TrainingData, bundle: Path) -> PreTrainedTokenizerBase:
+    """The bundle's tokenizer; if it has none yet it is built from the captions of what is trained on, and no others."""
     with start_processes().main_process_first():
         if not (bundle / "tokenizer").is_dir():
-            build_tokenizer(sentences(without_dev(data.captions))).save_pretrained(bundle / "tokenizer")
+            hold_out = data.hold_out or config.data.hold_out
+            frames = [f for f in data.frames if f.folder in config.data.folders and f.drive not in hold_out]
+            build_tokenizer(sentences(captions_of(frames, data.captions))).save_pretrained(bundle / "tokenizer")
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(bundle / "tokenizer", local_files_only=True)
     return tokenizer
 
@@ -118,7 +120,7 @@ def _autoencoder(config: StageConfig, data: TrainingData, bundle: Path, device: 
 def _codec(config: StageConfig, data: TrainingData, bundle: Path, device: torch.device) -> tuple[Stage, Crops]:
     if not (bundle / "vae").is_dir():
         raise ConfigError(f"{bundle} has no vae: run `mdic train autoencoder` into it first")
-    loop, tokenizer = config.loop, _tokenizer(data, bundle)
+    loop, tokenizer = config.loop, _tokenizer(config, data, bundle)
     vae = _part(AutoencoderKL, bundle, "vae")
     fresh = not all((bundle / name).is_dir() for name in PARTS)  # else: fine-tuning, or a run that goes on
     if fresh:
@@ -134,7 +136,7 @@ def _realism(config: StageConfig, data: TrainingData, bundle: Path, device: torc
         raise ConfigError(f"{bundle} has no detail_refiner: run `mdic train codec` into it first")
     parts = {name: _part(kind, bundle, name) for name, kind in PARTS.items()}
     vae = _part(AutoencoderKL, bundle, "vae")
-    return _joint(RealismStage, config, data, vae, parts, _tokenizer(data, bundle), device)
+    return _joint(RealismStage, config, data, vae, parts, _tokenizer(config, data, bundle), device)
 
 
 def _part(kind: type[Any], bundle: Path, name: str) -> Any:
@@ -178,7 +180,7 @@ def _joint(
 def _captioner(config: StageConfig, data: TrainingData, bundle: Path, device: torch.device) -> tuple[Stage, Crops]:
     check_captions(config, data)
     pairs, held_out = split(data, config)
-    captioner = build_captioner(_tokenizer(data, bundle), config.options, config.loop.size)
+    captioner = build_captioner(_tokenizer(config, data, bundle), config.options, config.loop.size)
     captioner.model.to(device)
     crops = CaptionCrops(pairs, captioner, config.options, config.loop.batch)
     return CaptionerStage(captioner, held_out, config.options), crops

@@ -20,14 +20,6 @@ SPECIAL_TOKENS = ("<pad>", "<bos>", "<unk>", "<eos>", "<mask>")
 
 END_OF_WORD = "</w>"
 
-DEV_SOURCES = frozenset({"kitti_odom_00", "kitti_odom_01", "kitti_odom_05", "kitti_odom_06"})
-"""Drives kept for reporting: their captions must not shape anything that is trained."""
-
-
-def without_dev(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of a captions file without those of `DEV_SOURCES`."""
-    return [row for row in rows if row["source"] not in DEV_SOURCES]
-
 
 def sentences(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
     """Every distinct caption and tag once, sorted: near-duplicate frames must not rule the merges."""

@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from mdic_ros.backbones import FILES, Lpips, vgg16
 from mdic_ros.codec import Decoder, Encoder
@@ -348,3 +349,16 @@ def test_a_new_autoencoder_is_not_put_below_what_fits_another(training_folder, t
     bundle = make_bundle(tmp_path / "model")
     with pytest.raises(ConfigError, match="its other parts fit the vae that is there"):
         train("autoencoder", config(tmp_path, "autoencoder"), TrainingData(training_folder), tmp_path / "out", bundle)
+
+
+def test_the_tokenizer_knows_words_of_training_drives_alone(training_folder, tmp_path):
+    """A word is one token if a caption with it was read; drive_b is held out."""
+    for told, is_known in (("drive_a", True), ("drive_b", False)):
+        with TrainingData(training_folder) as data:
+            data.captions = [
+                {**row, "caption": "a zeppelin"} if row["source"] == told else row for row in data.captions
+            ]
+            bundle = tmp_path / told
+            assert train("captioner", config(tmp_path, "captioner", steps=1), data, tmp_path / "out" / told, bundle)
+        known = AutoTokenizer.from_pretrained(bundle / "tokenizer", local_files_only=True)
+        assert (len(known.tokenize("zeppelin")) == 1) == is_known

@@ -7,12 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from mdic_ros.training.tokenizer import SPECIAL_TOKENS, build_tokenizer, sentences, without_dev
+from mdic_ros.training.tokenizer import SPECIAL_TOKENS, build_tokenizer, sentences
 
 ROWS = [
     {"source": "drive_a", "name": "0", "caption": "a white van on a street", "tags": ["van", "street"]},
     {"source": "drive_a", "name": "1", "caption": "a white van on a street", "tags": ["trees"]},
-    {"source": "kitti_odom_00", "name": "0", "caption": "a zeppelin", "tags": ["zeppelin"]},
 ]
 
 
@@ -21,9 +20,8 @@ def tokenizer():
     return build_tokenizer(sentences(ROWS))
 
 
-def test_captions_of_reporting_drives_are_left_out():
-    assert [row["source"] for row in without_dev(ROWS)] == ["drive_a", "drive_a"]
-    assert list(sentences(without_dev(ROWS))) == ["a white van on a street", "street", "trees", "van"]
+def test_each_sentence_once():
+    assert list(sentences(ROWS)) == ["a white van on a street", "street", "trees", "van"]
 
 
 def test_built_twice_is_the_same(tokenizer):
