@@ -13,6 +13,7 @@ PARAMETERS = (
     "model",
     "device",
     "transport",
+    "view",
     "rate_point",
     "max_bytes_per_frame",
     "target_bitrate_kbps",

@@ -67,6 +67,13 @@ class Cameras(StrEnum):
     gray = "gray"
 
 
+class View(StrEnum):
+    """The cameras of a stereo pair."""
+
+    left = "left"
+    right = "right"
+
+
 class UsageError(ValueError):
     """Options that do not go together, or do not fit the input."""
 
@@ -261,6 +268,9 @@ def encode(
     size: Annotated[
         str | None, typer.Option(metavar="HxW", help="Resize to height x width first, e.g. 128x256.")
     ] = None,
+    view: Annotated[
+        View, typer.Option(help="Which camera of the pair is coded; the other one's image is the side image.")
+    ] = View.left,
     model: ModelOption = None,
     device: DeviceOption = "cpu",
     layout: LayoutOption = Layout.auto,
@@ -271,9 +281,9 @@ def encode(
     storage: StorageOption = Storage.mcap,
     force: ForceOption = False,
 ) -> None:
-    """Encode an image into a packet, or the left camera of a recording into a bag with Bitstream messages.
+    """Encode an image into a packet, or one camera of a recording into a bag with Bitstream messages.
 
-    The bag also holds the right camera's images, untouched, so that `mdic decode` has its side images. The
+    The bag also holds the other camera's images, untouched, so that `mdic decode` has its side images. The
     same input gives the same packets, byte for byte, however fast the machine is.
 
     Examples:
@@ -305,7 +315,7 @@ def encode(
 
         image = read_image(source)
         image = resize_image(image, *(coded_size or image.shape[:2]))
-        packet = encoder.encode(image, rate_point=rate_point, max_bytes=max_bytes)
+        packet = encoder.encode(image, rate_point=rate_point, max_bytes=max_bytes, view=view.value)
         _write_file(output, packet)
         height, width = image.shape[:2]
         _say(f"{output}: {len(packet)} bytes, {8 * len(packet) / (height * width):.4f} bpp at {width}x{height}")
@@ -318,7 +328,7 @@ def encode(
             source,
             output,
             encoder,
-            EncodeOptions(rate_point, max_bytes, coded_size),
+            EncodeOptions(rate_point, max_bytes, coded_size, view.value),
             storage=storage.value,
             overwrite=force,
             progress=bar,

@@ -161,7 +161,7 @@ def describe_packet(path: Path) -> None:
     head = inspect(data)
     _print(
         f"{path}: {len(data)} bytes, {8 * len(data) / (head.height * head.width):.4f} bpp\n"
-        f"  image        {head.width}x{head.height}\n"
+        f"  image        {head.width}x{head.height}, of the {head.view} camera\n"
         f"  rate point   {head.rate_point} as sent; decoding shows whether it was cut\n"
         f"  model        one whose fingerprint begins with {head.fingerprint_byte:02x}\n"
         f"  container    version {head.version}"

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .codec import BitstreamError, Decoder, Encoder, inspect
+from .codec import BitstreamError, Decoder, Encoder, View, inspect
 from .datasets import CameraInfo, DatasetError, ImageError, StereoSource, open_stereo
 from .datasets.bag import (
     BITSTREAM,
@@ -107,11 +107,13 @@ class EncodeOptions:
         rate_point: 0 (coarsest) to ``encoder.rate_points - 1``; None for the finest.
         max_bytes: no packet larger than this; the finest rate point that fits is taken.
         size: (height, width) to code at; None for the size of the source.
+        view: the camera to code; the other one's images are the side images.
     """
 
     rate_point: int | None = None
     max_bytes: int | None = None
     size: tuple[int, int] | None = None
+    view: View = "left"
 
 
 class _BitstreamWriter:
@@ -129,7 +131,9 @@ class _BitstreamWriter:
         """Encode an image. Raises ValueError when that cannot be done (too small, max_bytes too low)."""
         options = self._options
         coded = resize_image(image, *(options.size or image.shape[:2]))
-        packet = self._encoder.encode(coded, rate_point=options.rate_point, max_bytes=options.max_bytes)
+        packet = self._encoder.encode(
+            coded, rate_point=options.rate_point, max_bytes=options.max_bytes, view=options.view
+        )
         parsed = inspect(packet)
         self._announce(image, coded, encoding, header, camera_info, parsed.version, time_ns)
         data = np.frombuffer(packet, np.uint8)
@@ -171,11 +175,11 @@ def encode_recording(
     progress: Progress | None = None,
     **source_options: Any,
 ) -> Summary:
-    """Encode the left camera of a stereo recording into a bag.
+    """Encode one camera of a stereo recording into a bag.
 
-    The bag has ``bitstream`` and ``stream_info`` in the namespace of the left camera, e.g.
-    ``/kitti/camera_color_left/bitstream``, and the right camera's images and camera_info as they were (files
-    as PNG in a CompressedImage): all that :func:`decode_bag` needs, and nothing of the left image but its
+    The bag has ``bitstream`` and ``stream_info`` in the namespace of the coded camera, e.g.
+    ``/kitti/camera_color_left/bitstream``, and the other camera's images and camera_info as they were (files
+    as PNG in a CompressedImage): all that :func:`decode_bag` needs, and nothing of the coded image but its
     packets.
 
     Args:
@@ -212,24 +216,26 @@ def _encode_bag(
     left_topic: str | None = None,
     right_topic: str | None = None,
 ) -> Summary:
-    """All images of the left topic, paired or not; the messages of the right camera pass as they are."""
+    """All images of the coded camera's topic, paired or not; the messages of the other one pass as they are."""
     topics = reader.topics
-    right: str | None = None
+    in_order: Any = (lambda pair: pair[::-1]) if options.view == "right" else (lambda pair: pair)
+    side: str | None = None
     try:
-        left, right = stereo_topics(topics, left_topic, right_topic)
+        coded, side = in_order(stereo_topics(topics, left_topic, right_topic))
     except DatasetError as error:
-        if left_topic is None or left_topic not in image_topics(topics) or right_topic is not None:
+        alone, other = in_order((left_topic, right_topic))
+        if alone is None or alone not in image_topics(topics) or other is not None:
             raise DatasetError(f"{reader.path}: {error}") from error
-        left = left_topic  # a recording of the robot alone
-    passed = {name for name in (right, info_topic(right) if right else None) if name in topics}
+        coded = alone  # a recording of the robot alone
+    passed = {name for name in (side, info_topic(side) if side else None) if name in topics}
     for name in sorted(passed):
         writer.add_topic(name, topics[name].msgtype)
-    stream = _BitstreamWriter(writer, base_topic(left).rpartition("/")[0], encoder, options)
-    camera_info = first_camera_info(reader, left)
+    stream = _BitstreamWriter(writer, base_topic(coded).rpartition("/")[0], encoder, options)
+    camera_info = first_camera_info(reader, coded)
     if camera_info is None:
         camera_info = make_camera_info(make_header(0, ""), None)
     done = 0
-    for message in reader.messages([left, *passed]):
+    for message in reader.messages([coded, *passed]):
         if message.topic in passed:
             writer.write_bytes(message.topic, message.msgtype, message.data, message.time_ns)
             continue
@@ -242,7 +248,7 @@ def _encode_bag(
             stream.summary.failures.append(str(error))
         done += 1
         if progress:
-            progress(done, topics[left].count)
+            progress(done, topics[coded].count)
     return _checked(stream.summary, reader.path, "encoded")
 
 
@@ -253,25 +259,29 @@ def _encode_source(
     options: EncodeOptions,
     progress: Progress | None,
 ) -> Summary:
-    stream = _BitstreamWriter(writer, source.left.namespace, encoder, options)
+    right = options.view == "right"
+    coded, side = (source.right, source.left) if right else (source.left, source.right)
+    stream = _BitstreamWriter(writer, coded.namespace, encoder, options)
     for index, frame in enumerate(source):
-        header = make_header(frame.stamp_ns, source.left.frame_id)
+        stamp, side_stamp = frame.stamp_ns, frame.right_stamp_ns
+        if right:
+            stamp, side_stamp = side_stamp, stamp
 
-        def left(frame: Any = frame, header: Any = header) -> None:
-            info = make_camera_info(header, frame.left_info)
-            stream.write(frame.left, source.left.encoding, header, info, frame.stamp_ns)
+        def code(frame: Any = frame, stamp: int = stamp) -> None:
+            header = make_header(stamp, coded.frame_id)
+            image, info = (frame.right, frame.right_info) if right else (frame.left, frame.left_info)
+            stream.write(image, coded.encoding, header, make_camera_info(header, info), stamp)
 
-        def right(frame: Any = frame) -> None:
+        def keep(frame: Any = frame) -> None:
             frame.check()
-            write_camera(writer, source.right, frame, True, "png")
+            write_camera(writer, side, frame, not right, "png")
 
-        order = [left, right] if frame.stamp_ns < frame.right_stamp_ns else [right, left]
-        for step in order:
+        for step in [code, keep] if stamp < side_stamp else [keep, code]:
             try:
                 step()
             except ValueError as error:
                 sentence = f"frame {frame.name}: {error}"
-                if sentence not in stream.summary.failures[-1:]:  # a damaged left image fails both steps
+                if sentence not in stream.summary.failures[-1:]:  # a damaged image that is coded fails both steps
                     stream.summary.failures.append(sentence)
         if progress:
             progress(index + 1, len(source))

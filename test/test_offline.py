@@ -112,6 +112,40 @@ class TestEncode:
         for index, packet in enumerate(packets(tmp_path / "c")):
             assert packet == encoder.encode(resize_image(picture(index), *SIZE))
 
+    def test_the_right_camera(self, street: Path, tmp_path: Path, encoder: Encoder, decoder: Decoder) -> None:
+        encode_recording(street, tmp_path / "c", encoder, EncodeOptions(size=SIZE, view="right"))
+        with BagReader(tmp_path / "c") as reader:
+            assert {name: topic.count for name, topic in reader.topics.items()} == {
+                "/stereo/right/bitstream": 4,
+                "/stereo/right/stream_info": 1,
+                "/stereo/left/image_raw": 4,
+                "/stereo/left/camera_info": 4,
+            }
+        for index, packet in enumerate(packets(tmp_path / "c", "/stereo/right/bitstream")):
+            assert packet == encoder.encode(resize_image(picture(index + 10), *SIZE), view="right")
+        messages = read(tmp_path / "c", "/stereo/right/bitstream")
+        assert [stamp_ns(m.header) for m in messages] == [START + i * 100 * MS - 500_000 for i in range(4)]
+        assert {m.header.frame_id for m in messages} == {"stereo_right"}
+        summary = decode_bag(tmp_path / "c", tmp_path / "d", decoder, DecodeOptions(caption=""))
+        assert summary.without_side == 0
+        first = from_image_message(read(tmp_path / "d", "/stereo/right/image_reconstructed")[0], "first")
+        side = resize_image(picture(0), *SIZE)
+        expected = decoder.decode(bytes(messages[0].data), side, caption="").image
+        np.testing.assert_array_equal(first, expected)
+
+    def test_the_right_camera_of_files(self, street: Path, tmp_path: Path, encoder: Encoder) -> None:
+        for index in range(2):
+            for side, offset in (("left", 0), ("right", 10)):
+                file = tmp_path / "pairs" / side / f"{index}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(picture(index + offset)).save(file)
+        encode_recording(tmp_path / "pairs", tmp_path / "c", encoder, EncodeOptions(view="right"))
+        assert packets(tmp_path / "c", "/stereo/right/bitstream") == [
+            encoder.encode(picture(index + 10), view="right") for index in range(2)
+        ]
+        (kept, _) = read(tmp_path / "c", "/stereo/left/image_raw/compressed")
+        assert bytes(kept.data) == (tmp_path / "pairs" / "left" / "0.png").read_bytes()
+
     def test_headers_are_copied_and_frames_counted(self, street: Path, tmp_path: Path, encoder: Encoder) -> None:
         encode_recording(street, tmp_path / "c", encoder, EncodeOptions(size=SIZE))
         messages = read(tmp_path / "c", "/stereo/left/bitstream")

@@ -1,6 +1,6 @@
 """Image <-> bytes. `Encoder` runs on the robot, `Decoder` on the workstation."""
 
-from mdic_ros.codec.bitstream import BitstreamError, BitstreamInfo, inspect
+from mdic_ros.codec.bitstream import BitstreamError, BitstreamInfo, View, inspect
 from mdic_ros.codec.bundle import Bundle, BundleError, default_bundle
 from mdic_ros.codec.decoder import Decoder, Reconstruction
 from mdic_ros.codec.encoder import BudgetError, Encoder
@@ -14,6 +14,7 @@ __all__ = [
     "Decoder",
     "Encoder",
     "Reconstruction",
+    "View",
     "default_bundle",
     "inspect",
 ]

@@ -7,11 +7,15 @@ Everything that arrives here is hostile until proven otherwise. Whatever is wron
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 VERSION = 1
 FINGERPRINT_BYTES = 32
 MIN_HEIGHT, MIN_WIDTH, MAX_SIDE = 64, 128, 4096
 MAX_SCALES = 16  # the rate point is a nibble
+
+View = Literal["left", "right"]  #: which camera of the stereo pair an image is of
+RIGHT_VIEW = 0x80  # set in the geometry byte when the coded image is the right camera's
 
 # Code -> (height, width). The code is the place in this list, from 1; 0 says that the size follows
 # explicitly. Part of the format: entries never move or change. New ones go to the end.
@@ -72,7 +76,7 @@ GEOMETRIES: tuple[tuple[int, int], ...] = (
     (1280, 1920),  # Waymo
 )
 _CODES = {size: code for code, size in enumerate(GEOMETRIES, 1)}
-assert len(_CODES) == len(GEOMETRIES) < 256
+assert len(_CODES) == len(GEOMETRIES) < RIGHT_VIEW
 
 
 class BitstreamError(ValueError):
@@ -88,6 +92,7 @@ class BitstreamInfo:
         rate_point: finest scale the sender put in, 0 .. 15. The packet may have been cut since.
         fingerprint_byte: first byte of the sender's bundle fingerprint.
         height, width: size of the coded image in pixels.
+        view: the camera that is coded; the side image is the other one's.
         header_bytes: length of the header, 3 or 6; the payload is the rest.
     """
 
@@ -96,16 +101,18 @@ class BitstreamInfo:
     fingerprint_byte: int
     height: int
     width: int
+    view: View
     header_bytes: int
 
 
-def pack_header(rate_point: int, fingerprint: bytes, height: int, width: int) -> bytes:
+def pack_header(rate_point: int, fingerprint: bytes, height: int, width: int, view: View = "left") -> bytes:
     """The 3 or 6 bytes in front of the payload.
 
     Args:
         rate_point: index of the finest scale in the packet, 0 .. 15.
         fingerprint: SHA-256 of the bundle, 32 bytes; the first goes into the header.
         height, width: size of the coded image, 64 .. 4096 and 128 .. 4096 pixels.
+        view: the camera that is coded.
     Raises:
         ValueError: an argument outside these ranges.
     """
@@ -118,11 +125,13 @@ def pack_header(rate_point: int, fingerprint: bytes, height: int, width: int) ->
             f"cannot code an image of {height}x{width}: heights are {MIN_HEIGHT} to {MAX_SIDE}, "
             f"widths {MIN_WIDTH} to {MAX_SIDE} pixels"
         )
-    head = bytes([VERSION << 4 | rate_point, fingerprint[0]])
+    if view not in get_args(View):
+        raise ValueError(f"the view is left or right, not {view!r}")
     code = _CODES.get((height, width), 0)
+    head = bytes([VERSION << 4 | rate_point, fingerprint[0], code | (RIGHT_VIEW if view == "right" else 0)])
     if code:
-        return head + bytes([code])
-    return head + b"\0" + ((height - 1) << 12 | (width - 1)).to_bytes(3, "big")
+        return head
+    return head + ((height - 1) << 12 | (width - 1)).to_bytes(3, "big")
 
 
 def inspect(data: bytes) -> BitstreamInfo:
@@ -138,21 +147,19 @@ def inspect(data: bytes) -> BitstreamInfo:
         raise BitstreamError(
             f"no mdic packet, or of another release: it claims container version {version}, known here is {VERSION}"
         )
-    code = data[2]
+    code, view = data[2] & ~RIGHT_VIEW, get_args(View)[bool(data[2] & RIGHT_VIEW)]
     if code:
         if code > len(GEOMETRIES):
             raise BitstreamError(f"geometry code {code} is not known here")
         (height, width), size = GEOMETRIES[code - 1], 3
     else:
         if len(data) < 6:
-            raise BitstreamError(
-                f"packet of {len(data)} bytes is too short for a header with an explicit size"
-            )
+            raise BitstreamError(f"packet of {len(data)} bytes is too short for a header with an explicit size")
         packed, size = int.from_bytes(data[3:6], "big"), 6
         height, width = (packed >> 12) + 1, (packed & 0xFFF) + 1
         if height < MIN_HEIGHT or width < MIN_WIDTH:
             raise BitstreamError(f"image size {height}x{width} is below {MIN_HEIGHT}x{MIN_WIDTH}")
-    return BitstreamInfo(version, rate_point, data[1], height, width, size)
+    return BitstreamInfo(version, rate_point, data[1], height, width, view, size)
 
 
 def split(data: bytes, fingerprint: bytes, rate_points: int) -> tuple[BitstreamInfo, bytes, bytes]:

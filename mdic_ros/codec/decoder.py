@@ -93,7 +93,8 @@ class Decoder:
 
         Args:
             data: a bitstream of this bundle, whole or cut.
-            side: the other view, H x W x 3 uint8 RGB of the coded size; None = decode without it.
+            side: the other camera's image, H x W x 3 uint8 RGB of the coded size; None = decode without it. Which
+                camera that is the bitstream says.
             caption: text for the denoiser; None = the captioner's words for the side image ("" without one).
             steps: denoising steps, 1 to 1000: 1 is closest to the original, but soft; 2 and more are sharp.
             seed: of the noise that the denoiser starts from.
@@ -106,8 +107,8 @@ class Decoder:
             raise ValueError(f"steps must be 1 to 1000, not {steps}")
         clock = Clock(self.device)
         info, header, payload = split(data, self._identity, self.rate_points)
-        height, width = info.height, info.width
-        pixels = None if side is None else to_tensor(side, self.device)
+        height, width, mirror = info.height, info.width, info.view == "right"
+        pixels = None if side is None else to_tensor(side, self.device, mirror)
         if side is not None and side.shape[:2] != (height, width):
             raise ValueError(
                 f"the side image is {side.shape[0]}x{side.shape[1]}, the coded image {height}x{width}: resize it first"
@@ -132,9 +133,10 @@ class Decoder:
         empty = self._encode_text("") if self._guidance != 1 else None
         z = self._mdic.denoise(noise, condition, z_text, steps, self._guidance, empty)
         clock.lap("denoise")
-        image = to_image(self._mdic.pixels(z, condition, view, sharpness(view, steps))[0], height, width)
+        picture = self._mdic.pixels(z, condition, view, sharpness(view, steps))[0]
+        image = to_image(picture, height, width, mirror)
         mask = F.interpolate(condition.mask, size=padded, mode="bilinear", align_corners=False)
-        shared = to_image(2 * mask - 1, height, width)[:, :, 0]
+        shared = to_image(2 * mask - 1, height, width, mirror)[:, :, 0]
         clock.lap("pixels")
         rate_point = len(tokens) - 1
         return Reconstruction(image, shared, caption, clock.timings(), rate_point, rate_point < info.rate_point)

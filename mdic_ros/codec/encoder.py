@@ -6,7 +6,7 @@ from os import PathLike
 
 import torch
 
-from mdic_ros.codec.bitstream import pack_header
+from mdic_ros.codec.bitstream import View, pack_header
 from mdic_ros.codec.bundle import ROBOT, Bundle
 from mdic_ros.codec.clock import Clock
 from mdic_ros.codec.entropy_coding import EntropyCoder
@@ -51,37 +51,41 @@ class Encoder:
         """
         return cls(Bundle(path), device)
 
-    def encode_all(self, image: Image, *, rate_point: int | None = None) -> list[bytes]:
+    def encode_all(self, image: Image, *, rate_point: int | None = None, view: View = "left") -> list[bytes]:
         """Encodes an image at every rate point, or those up to one, for the price of the finest.
 
         Args:
             image: H x W x 3 uint8 RGB, from 64 x 128 to 4096 x 4096.
             rate_point: the finest wanted, 0 (coarsest) to `rate_points` - 1; None = all.
+            view: the camera of the pair that it is of; the side image will be the other one's.
 
         Returns:
             One bitstream per rate point up to that, coarse to fine; never shorter than the one before.
 
         Raises:
-            ValueError: no such image or rate point, or its size is out of range.
+            ValueError: no such image, rate point or view, or its size is out of range.
         """
-        return self._streams(image, self._count(rate_point))
+        return self._streams(image, view, self._count(rate_point))
 
-    def encode(self, image: Image, *, rate_point: int | None = None, max_bytes: int | None = None) -> bytes:
+    def encode(
+        self, image: Image, *, rate_point: int | None = None, max_bytes: int | None = None, view: View = "left"
+    ) -> bytes:
         """Encodes an image.
 
         Args:
             image: H x W x 3 uint8 RGB, from 64 x 128 to 4096 x 4096.
             rate_point: 0 (coarsest) to `rate_points` - 1; None = the finest.
             max_bytes: upper limit of the bitstream's size; the finest rate point that fits, up to `rate_point`.
+            view: the camera of the pair that it is of; the side image will be the other one's.
 
         Returns:
             The bitstream, header and checks included.
 
         Raises:
             BudgetError: not even rate point 0 fits into `max_bytes`.
-            ValueError: no such image, size or rate point.
+            ValueError: no such image, size, rate point or view.
         """
-        streams = self._streams(image, self._count(rate_point), max_bytes)
+        streams = self._streams(image, view, self._count(rate_point), max_bytes)
         if max_bytes is None:
             return streams[-1]
         fitting = [stream for stream in streams if len(stream) <= max_bytes]
@@ -98,12 +102,12 @@ class Encoder:
         return rate_point + 1
 
     @torch.inference_mode()
-    def _streams(self, image: Image, count: int, max_bytes: int | None = None) -> list[bytes]:
+    def _streams(self, image: Image, view: View, count: int, max_bytes: int | None = None) -> list[bytes]:
         """The first `count` rate points; none behind the first that is over `max_bytes`."""
         clock = Clock(self.device)
-        pixels = to_tensor(image, self.device)
+        pixels = to_tensor(image, self.device, mirror=view == "right")
         identity = bytes.fromhex(self.fingerprint)
-        headers = [pack_header(r, identity, *image.shape[:2]) for r in range(self.rate_points)]
+        headers = [pack_header(r, identity, image.shape[0], image.shape[1], view) for r in range(self.rate_points)]
         z = encode_latent(self._vae, pad_to_multiple(pixels, MULTIPLE))
         clock.lap("autoencoder")
         features = self._hyper_align(z)

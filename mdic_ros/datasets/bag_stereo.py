@@ -113,9 +113,9 @@ def bitstream_topic(reader: BagReader, topic: str | None = None) -> str:
 def side_topic(reader: BagReader, bitstream: str) -> str | None:
     """The image topic that goes with a bitstream topic: the other camera's by name, else the only one."""
     namespace = bitstream.rpartition("/")[0]
-    # the left camera's own images, should they be in the bag as well, are beside its bitstream
+    # the coded camera's own images, should they be in the bag as well, are beside its bitstream
     images = [t for t in image_topics(reader.topics) if base_topic(t).rpartition("/")[0] != namespace]
-    for one, other in _SIDES:
+    for one, other in (*_SIDES, *(names[::-1] for names in _SIDES)):
         partner = namespace.replace(one, other)
         beside = [t for t in images if base_topic(t).rpartition("/")[0] == partner]
         if beside:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mdic_ros.codec import Decoder, Encoder
+from mdic_ros.codec import Decoder, Encoder, View
 from mdic_ros.evaluation.anchors import Anchor
 from mdic_ros.evaluation.metrics import Image, ImageMetric
-from mdic_ros.evaluation.protocol import seen_share, view
+from mdic_ros.evaluation.protocol import seen, seen_share
 from mdic_ros.evaluation.results import Job, Pictures, Row, Rows, Spool
 from mdic_ros.evaluation.sources import read_pairs
 from mdic_ros.evaluation.variants import ABLATIONS, BY_NAME, FULL
@@ -28,27 +28,28 @@ class Pair:
     """A coded image and its side image as a protocol sees them, read from disk whenever they are looked at.
 
     Attributes:
-        drive, frame: see `mdic_ros.evaluation.sources.EvalPair`.
+        drive, frame, view: see `mdic_ros.evaluation.sources.EvalPair`.
         size: (height, width) of both images.
         seen: share of the original's pixels that the protocol looks at, 0 to 1.
-        files: of the left and the right image.
+        files: of the coded image and of the side image.
         stale_files: of the side camera's images of so many frames before.
     """
 
     drive: str
     frame: str
+    view: View
     size: tuple[int, int]
     seen: float
     files: tuple[Path, Path]
     stale_files: Mapping[int, Path]
 
     @property
-    def left(self) -> Image:
+    def coded(self) -> Image:
         """The image to code, H x W x 3 uint8 RGB."""
         return _load(self.files[0])
 
     @property
-    def right(self) -> Image:
+    def side(self) -> Image:
         """The side image, H x W x 3 uint8 RGB."""
         return _load(self.files[1])
 
@@ -85,14 +86,15 @@ def load_pairs(
         name = f"{pair.drive}/{pair.frame}"
         if name in pairs:
             raise ValueError(f"{data} has two images named {name}: rename one of the drives")
-        left, right = view(pair.left, protocol), view(pair.right, protocol)
-        if min(left.shape[:2]) < MIN_SIDE or left.shape != right.shape:
-            sizes = " and ".join(f"{image.shape[0]}x{image.shape[1]}" for image in (left, right))
+        coded, side = seen(pair.coded, protocol), seen(pair.side, protocol)
+        if min(coded.shape[:2]) < MIN_SIDE or coded.shape != side.shape:
+            sizes = " and ".join(f"{image.shape[0]}x{image.shape[1]}" for image in (coded, side))
             raise ValueError(f"{name}: {sizes} pixels; MS-SSIM takes two of one size, from {MIN_SIDE} rows up")
-        stale = {age: spool.keep(view(image, protocol)) for age, image in pair.stale.items()}
-        size, whole = (left.shape[0], left.shape[1]), pair.left.shape
+        stale = {age: spool.keep(seen(image, protocol)) for age, image in pair.stale.items()}
+        size, whole = (coded.shape[0], coded.shape[1]), pair.coded.shape
         share = seen_share(whole[0], whole[1], protocol)
-        pairs[name] = Pair(pair.drive, pair.frame, size, share, (spool.keep(left), spool.keep(right)), stale)
+        files = spool.keep(coded), spool.keep(side)
+        pairs[name] = Pair(pair.drive, pair.frame, pair.view, size, share, files, stale)
         progress(len(pairs), None)
     if not pairs:
         raise ValueError(f"{data} has no stereo pairs")
@@ -143,7 +145,7 @@ def make(
         others: pairs by name, for the jobs that take something from another scene.
         anchors: by name.
     """
-    left, right = pair.left, pair.right
+    coded, own = pair.coded, pair.side
     streams: list[bytes] = []
     captions: dict[str, str] = {}
 
@@ -156,17 +158,17 @@ def make(
         if job.method in anchors:
             anchor = anchors[job.method]
             setting = next(s for s in anchor.settings if str(s) == job.setting)
-            coded = anchor.code(left, right, setting)
-            yield job, coded.bytes, coded.image
+            found = anchor.code(coded, own, setting)
+            yield job, found.bytes, found.image
             continue
-        streams = streams or encoder.encode_all(left)
+        streams = streams or encoder.encode_all(coded, view=pair.view)
         variant = BY_NAME[job.method]
-        foreign = others[job.other].right if job.other else None
+        foreign = others[job.other].side if job.other else None
         side: Image | None
         if isinstance(variant.side, int):
             side = pair.stale(variant.side)
         else:
-            side = {"own": right, "none": None, "foreign": foreign}[variant.side]
+            side = {"own": own, "none": None, "foreign": foreign}[variant.side]
         described, source = (foreign, "foreign") if variant.text == "foreign" else (side, str(variant.side))
         text = "" if variant.text == "none" or described is None else caption(source, described)
         data = streams[int(job.setting)]
@@ -207,12 +209,12 @@ def measure(
     total, done = sum(len(jobs[name_of(pair)]) for pair in mine), 0
     progress(done, total)
     for pair in mine:
-        left = pair.left
-        pixels = sha256(left.tobytes() + pair.right.tobytes()).hexdigest()[:16]
+        coded = pair.coded
+        pixels = sha256(coded.tobytes() + pair.side.tobytes()).hexdigest()[:16]
         todo = [job for job in jobs[name_of(pair)] if not _is_done(job, pixels, figures, rows, pictures)]
         done += len(jobs[name_of(pair)]) - len(todo)
         for job, count, image in make(pair, todo, by_name, encoder, decoder, by_anchor):
-            found = {metric.name: metric.call(image, left) for metric in metrics}
+            found = {metric.name: metric.call(image, coded) for metric in metrics}
             if is_kept(job):
                 pictures.save(job, image)
             height, width = pair.size

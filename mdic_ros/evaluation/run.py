@@ -202,7 +202,7 @@ def _summaries(
         missing = [metric for metric in metrics if metric.name not in summary["figures"]]
         if missing and is_kept(members[0].job):
             images = [pictures.load(row.job) for row in members]
-            theirs = [originals[row.job.image].left for row in members]
+            theirs = [originals[row.job.image].coded for row in members]
             summary["figures"] |= {metric.name: metric.call(images, theirs) for metric in missing}
         summaries.append(summary)
         progress(number + 1, len(groups))

@@ -67,7 +67,7 @@ def make_sheets(
     chosen, points = choose(pairs, wanted), spread(rate_points, 3)
     done, total = 0, len(chosen) * len(points) * (1 + len(anchors))
     for pair in chosen:
-        left, right = pair.left, pair.right
+        original, side = pair.coded, pair.side
         others = [_remembering(anchor) for anchor in anchors]
         lines: list[list[Tile]] = []
         for point in points:
@@ -75,17 +75,17 @@ def make_sheets(
             for count in sorted({min(steps), max(steps)}):
                 job = Job(name_of(pair), FULL.name, str(point), count)
                 (row,) = rows.select([job])
-                line.append(_tile(f"ours, {plural(count, 'step')}", pictures.load(job), row.bytes, left))
+                line.append(_tile(f"ours, {plural(count, 'step')}", pictures.load(job), row.bytes, original))
             for anchor in others:
-                if tile := _beside(anchor, left, right, row.bytes):
+                if tile := _beside(anchor, original, side, row.bytes):
                     line.append(tile)
                 done += 1
                 progress(done, total)
             lines.append(line)
             done += 1
             progress(done, total)
-        side = Tile(right, f"side image: 0 bytes, {psnr(right, left):.1f} dB")
-        sheets.append(Sheet(name_of(pair), [Tile(left, "original"), side], lines))
+        known = Tile(side, f"side image: 0 bytes, {psnr(side, original):.1f} dB")
+        sheets.append(Sheet(name_of(pair), [Tile(original, "original"), known], lines))
     return sheets
 
 

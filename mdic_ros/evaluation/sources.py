@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mdic_ros.codec import View
 from mdic_ros.datasets import (
     DatasetError,
     StereoFrame,
@@ -34,15 +35,17 @@ class EvalPair:
     Attributes:
         drive: the place or the drive; pairs of different drives show different scenes. Unique in the data.
         frame: unique in the drive.
-        left: the image to code, H x W x 3 uint8 RGB.
-        right: the side image, of the same size.
+        coded: the image to code, H x W x 3 uint8 RGB.
+        side: the side image, of the same size.
+        view: the camera of the image to code; the side image is the other one's.
         stale: the side camera's images of so many frames before, those of :data:`AGES` that there are.
     """
 
     drive: str
     frame: str
-    left: Image
-    right: Image
+    coded: Image
+    side: Image
+    view: View = "left"
     stale: dict[int, Image] = field(default_factory=dict)
 
 
@@ -83,8 +86,8 @@ def read_pairs(path: Path, limit: int | None = None, both_orders: bool = False) 
     Args:
         path: a recording, or a folder with recordings at any depth.
         limit: at most so many moments of each recording, of Cityscapes of each city, from its beginning.
-        both_orders: every moment a second time with the right image as the one to code and the left one beside it, not
-            mirrored, so that it lies on the other side: the paper's protocol for KITTI, 790 pairs.
+        both_orders: every moment a second time, as "NAME-right", with the right image as the one to code and the left
+            one as its side image: the paper's protocol for KITTI, 790 pairs.
 
     Raises:
         DatasetError: no recording; one is incomplete or damaged; two images of a pair differ in size.
@@ -114,10 +117,11 @@ def _pairs(source: StereoSource, name: str, limit: int | None, both_orders: bool
         place = _place(source, index, frame)
         stale = {age: earlier[place - age] for age in AGES if place is not None and place - age in earlier}
         drive = _drive(source, name, frame)
-        yield EvalPair(drive, frame.name, frame.left, frame.right, {age: other.right for age, other in stale.items()})
+        older = {age: other.right for age, other in stale.items()}
+        yield EvalPair(drive, frame.name, frame.left, frame.right, "left", older)
         if both_orders:
-            swapped = {age: other.left for age, other in stale.items()}
-            yield EvalPair(drive, f"{frame.name}-swapped", frame.right, frame.left, swapped)
+            older = {age: other.left for age, other in stale.items()}
+            yield EvalPair(drive, f"{frame.name}-right", frame.right, frame.left, "right", older)
         if place is not None:
             earlier[place] = frame
             earlier = {p: f for p, f in earlier.items() if p > place - max(AGES)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -11,6 +11,14 @@ import numpy as np
 def is_known(info: Any) -> bool:
     """Whether a `sensor_msgs/CameraInfo` says anything; REP 104: K[0] is 0 for an uncalibrated camera."""
     return float(info.k[0]) != 0.0
+
+
+def view_of(info: Any) -> Literal["left", "right"]:
+    """Which camera of a horizontal stereo pair a `sensor_msgs/CameraInfo` is of; left when it does not say.
+
+    P[3] is -fx times the way from the first camera of the pair to this one, so below 0 for the one on the right.
+    """
+    return "right" if info.p[3] < 0 else "left"
 
 
 def same_calibration(one: Any, other: Any) -> bool:

@@ -12,7 +12,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mdic_ros.msg import Bitstream, StreamInfo
 from mdic_ros.nodes import qos
-from mdic_ros.nodes.camera_info import same_calibration
+from mdic_ros.nodes.camera_info import same_calibration, view_of
 from mdic_ros.nodes.diagnostics import Diagnostics, Health, Level, Meter, drop_values
 from mdic_ros.nodes.image_conversion import compressed_to_rgb, message_to_rgb, resize_image
 from mdic_ros.nodes.parameters import ENCODER, Parameters
@@ -121,7 +121,8 @@ class EncoderNode(Node):
             height, width = source.shape[:2]
             image = resize_image(source, settings.coded_height or height, settings.coded_width or width)
             finest = settings.rate_point if settings.rate_point >= 0 else None
-            packets = self._encoder.encode_all(image, rate_point=finest)
+            view = view_of(self._camera_info) if settings.view == "auto" else settings.view
+            packets = self._encoder.encode_all(image, rate_point=finest, view=view)
         except ValueError as error:  # ImageError, or the codec's: too small, too large
             self._refuse("bad_image", str(error))
             return

@@ -278,6 +278,15 @@ ENCODER = Table(
             choices=("raw", "compressed"),
         ),
         Parameter(
+            "view",
+            "auto",
+            "Which camera of the stereo pair is coded; the side image is the other one's. With the wrong answer "
+            "pictures are as bad as without a side image. auto: right if P[3] in camera_info is below 0, which is "
+            "how the right camera of a rectified pair says so, else left.",
+            choices=("auto", "left", "right"),
+            changeable=True,
+        ),
+        Parameter(
             "rate_point",
             -1,
             "Finest rate point to send: 0 is the coarsest picture and the fewest bytes, -1 the finest that "

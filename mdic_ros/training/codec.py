@@ -80,7 +80,6 @@ class CodecConfig:
     stale: float = 0.1  #: share with one that is one to ten frames older, of either camera
     unrectified: float = 0.08  #: share with one that is up to four pixels higher or lower
     joined: float = 0.4  #: share of pairs whose right part is another pair's
-    swapped: float = 0.3  #: share whose side camera is on the left of the coded one, not on its right
     no_text: float = 0.05
     last_timestep: float = 0.88  #: share of samples at the first step of the sampler
     velocity_weight: float = 0.1
@@ -102,8 +101,7 @@ class CodecConfig:
                 )
         if min(self.rate_share) < 0 or not math.isclose(sum(self.rate_share), 1, abs_tol=1e-8):
             raise ValueError(f"rate_share is {list(self.rate_share)}, it must be shares that sum to 1")
-        shares = ("no_side", "foreign_side", "stale", "unrectified", "joined", "swapped", "no_text", "last_timestep")
-        for name in shares:
+        for name in ("no_side", "foreign_side", "stale", "unrectified", "joined", "no_text", "last_timestep"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, it must be a share, 0 to 1")
         if self.no_side + self.foreign_side > 1:
@@ -434,8 +432,7 @@ class CodecStage:
     def validate(self) -> dict[str, float]:
         """Bytes of an image, and PSNR in dB, at every rate point K: `bytesK` and `psnrK`.
 
-        And PSNR without side image (`noneK`), with that of another drive (`foreignK`), in four steps (`steps4`), and
-        of the other view beside this one (`swappedK`).
+        And PSNR without side image (`noneK`), with that of another drive (`foreignK`), and in four steps (`steps4`).
         """
         x, y = self.held_out.x.to(self.device), self.held_out.y.to(self.device)
         captions = self.held_out.captions
@@ -444,8 +441,8 @@ class CodecStage:
         with_side, without = self.mdic.side(y), self.mdic.no_side((x.shape[-2], x.shape[-1]), x.shape[0])
         foreign, other = self.mdic.side(self.foreign.y.to(self.device)), self.foreign.captions
 
-        def quality(side: Side, captions: list[str], scale: int, steps: int = 1, coded: Tensor = x) -> float:
-            return psnr(F.mse_loss(self.reconstruct(coded, side, captions, scale, steps), coded)).item()
+        def quality(side: Side, captions: list[str], scale: int, steps: int = 1) -> float:
+            return psnr(F.mse_loss(self.reconstruct(x, side, captions, scale, steps), x)).item()
 
         figures: dict[str, float] = {}
         for scale in range(len(bits)):
@@ -458,7 +455,6 @@ class CodecStage:
         figures["none0"] = quality(without, none, 0)
         figures["foreign2"] = quality(foreign, other, 2)
         figures["steps4"] = quality(with_side, captions, 2, 4)
-        figures["swapped2"] = quality(self.mdic.side(x), captions, 2, coded=y)
         return figures
 
     def pictures(self) -> dict[str, Tensor]:

@@ -128,9 +128,8 @@ class _Crop:
 class StereoCrops:
     """Batches of random crops.
 
-    The same crop is cut from both views, so rows stay matched. Mirroring also exchanges the two views, else the
-    disparity would change its sign; in `swapped` crops it has the other one, as in a rig whose right camera is coded.
-    Colour jitter is shared, with a small part of its own for each camera.
+    The same crop is cut from both views, so rows stay matched. Mirroring also swaps the two views, else the disparity
+    would change its sign. Colour jitter is shared, with a small part of its own for each camera.
 
     Args:
         pairs: what to cut from.
@@ -140,7 +139,6 @@ class StereoCrops:
             the same camera.
         unrectified: share, likewise, of those whose side view is up to four pixels higher or lower.
         joined: share of crops whose right part is another crop's, see `_joined`.
-        swapped: share of crops whose side camera is on the left of the coded one, not on its right.
         scenes: drives whose frames are unrelated, see `earlier`: each weighs 1, like a drive of one frame.
     """
 
@@ -153,11 +151,10 @@ class StereoCrops:
         stale: float = 0.0,
         unrectified: float = 0.0,
         joined: float = 0.0,
-        swapped: float = 0.0,
         scenes: Collection[str] = (),
     ) -> None:
         self.pairs, self.size, self.batch = pairs, size, batch
-        self.stale, self.unrectified, self.joined, self.swapped = stale, unrectified, joined, swapped
+        self.stale, self.unrectified, self.joined = stale, unrectified, joined
         self.earlier = earlier(pairs, 10, scenes)
         # A long drive shows one street many times: weight drives by the root of their length.
         length = {d: sum(p.drive == d for p in pairs) for d in {p.drive for p in pairs}}
@@ -168,9 +165,8 @@ class StereoCrops:
         """One batch; safe to call from several threads."""
         crops = []
         for _ in range(self.batch):
-            swapped = rng.random() < self.swapped
-            crop = self._crop(rng, swapped)
-            crops.append(_joined(crop, self._crop(rng, swapped), rng) if rng.random() < self.joined else crop)
+            crop = self._crop(rng)
+            crops.append(_joined(crop, self._crop(rng), rng) if rng.random() < self.joined else crop)
 
         def to_tensor(views: list[npt.NDArray[np.float32]]) -> Tensor:
             stack = np.clip(np.stack(views), 0, 255).astype(np.float32) / 127.5 - 1
@@ -185,7 +181,7 @@ class StereoCrops:
             [c.drives for c in crops],
         )
 
-    def _crop(self, rng: np.random.Generator, swapped: bool) -> _Crop:
+    def _crop(self, rng: np.random.Generator) -> _Crop:
         height, width = self.size
         index = int(rng.choice(len(self.pairs), p=self.weight))
         pair = self.pairs[index]
@@ -200,8 +196,7 @@ class StereoCrops:
         crop_w = most * zoom * min(1.0, 1 / aspect) * width / height
         top, left = rng.uniform(0, full_h - crop_h), rng.uniform(0, full_w - crop_w)
         mirrored = rng.random() < 0.5
-        exchanged = mirrored != swapped
-        coded, side = (pair.right, pair.left) if exchanged else (pair.left, pair.right)
+        coded, side = (pair.right, pair.left) if mirrored else (pair.left, pair.right)
         moment = not self.earlier[index] or rng.random() >= self.stale
         if not moment:
             old = self.pairs[rng.choice(self.earlier[index])]
@@ -218,8 +213,8 @@ class StereoCrops:
         x, y = cut(coded, top, Image.Resampling.BICUBIC), cut(side, top + drop, Image.Resampling.BICUBIC)
         flow = np.full((2, height, width), np.nan, np.float32)
         if moment and pair.disparity is not None:
-            disparity = Image.fromarray(pair.disparity[int(exchanged)].astype(np.float32))
-            flow[0] = (1 if swapped else -1) * cut(disparity, top, Image.Resampling.NEAREST) * (width / crop_w)
+            disparity = Image.fromarray(pair.disparity[int(mirrored)].astype(np.float32))
+            flow[0] = -cut(disparity, top, Image.Resampling.NEAREST) * (width / crop_w)
             flow[1] = np.where(np.isnan(flow[0]), np.nan, -drop * height / crop_h)
         gain, offset, gamma = rng.uniform(0.8, 1.2), rng.uniform(-15, 15), rng.uniform(0.85, 1.2)
         tint = rng.uniform(0.95, 1.05, 3).astype(np.float32)

@@ -171,7 +171,6 @@ def _joint(
         stale=options.stale,
         unrectified=options.unrectified,
         joined=options.joined,
-        swapped=options.swapped,
         scenes=config.data.scenes,
     )
     return stage, crops

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from mdic_ros.codec.bitstream import (
     MIN_WIDTH,
     BitstreamError,
     BitstreamInfo,
+    View,
     inspect,
     pack_header,
     split,
@@ -28,6 +30,8 @@ def test_headers_byte_by_byte() -> None:
     assert pack_header(0, FINGERPRINT, 375, 1242).hex() == "100710"
     assert pack_header(15, FINGERPRINT, 65, 129).hex() == "1f0700040080"
     assert pack_header(4, FINGERPRINT, 4096, 4096).hex() == "140700ffffff"
+    assert pack_header(2, FINGERPRINT, 128, 256, "right").hex() == "120781"
+    assert pack_header(15, FINGERPRINT, 65, 129, "right").hex() == "1f0780040080"
 
 
 def test_geometries_never_change() -> None:
@@ -44,17 +48,21 @@ def test_the_documentation_says_the_same() -> None:
     text = (Path(__file__).parents[2] / "docs" / "bitstream.md").read_text()
     table = {int(code): (int(h), int(w)) for code, h, w in re.findall(r"(\d+) \| (\d+) x (\d+)", text)}
     assert table == dict(enumerate(GEOMETRIES, 1))
-    for header, values in (("12 07 01", (2, 128, 256)), ("1f 07 00 04 00 80", (15, 65, 129))):
+    examples = {"12 07 01": (2, 128, 256, "left"), "1f 07 00 04 00 80": (15, 65, 129, "left")}
+    for header, values in {**examples, "12 07 81": (2, 128, 256, "right")}.items():
         assert f"`{header}`" in text
         info = inspect(bytes.fromhex(header))
-        assert (info.rate_point, info.height, info.width) == values
+        assert (info.rate_point, info.height, info.width, info.view) == values
 
 
-@given(st.integers(0, 15), st.integers(64, 4096), st.integers(128, 4096), st.binary(max_size=9))
-def test_round_trip(rate_point: int, height: int, width: int, payload: bytes) -> None:
-    header = pack_header(rate_point, FINGERPRINT, height, width)
+VIEWS = st.sampled_from(get_args(View))
+
+
+@given(st.integers(0, 15), st.integers(64, 4096), st.integers(128, 4096), VIEWS, st.binary(max_size=9))
+def test_round_trip(rate_point: int, height: int, width: int, view: View, payload: bytes) -> None:
+    header = pack_header(rate_point, FINGERPRINT, height, width, view)
     assert len(header) == (3 if (height, width) in GEOMETRIES else 6)
-    expected = BitstreamInfo(1, rate_point, 7, height, width, len(header))
+    expected = BitstreamInfo(1, rate_point, 7, height, width, view, len(header))
     assert inspect(header + payload) == expected
     assert split(header + payload, FINGERPRINT, 16) == (expected, header, payload)
     assert inspect(memoryview(header)) == inspect(bytearray(header)) == expected
@@ -79,6 +87,8 @@ def test_other_arguments_out_of_range() -> None:
             pack_header(rate_point, FINGERPRINT, 128, 256)
     with pytest.raises(ValueError, match="32 bytes"):
         pack_header(0, FINGERPRINT[:8], 128, 256)
+    with pytest.raises(ValueError, match="left or right, not 'up'"):
+        pack_header(0, FINGERPRINT, 128, 256, "up")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +99,8 @@ def test_other_arguments_out_of_range() -> None:
         ("000701", "version 0"),
         ("200701", "version 2"),
         ("f00701", "version 15"),
-        ("1007ff", "geometry code 255"),
+        ("100737", "geometry code 55"),
+        ("1007ff", "geometry code 127"),
         ("10070003f0", "too short"),
         ("10070003e07f", "below 64x128"),
         ("10070003f07e", "below 64x128"),

@@ -43,6 +43,25 @@ def test_any_size_comes_back_at_its_size(encoder, decoder, size):
         assert inspect(streams[rate_point]).height == size[0]
 
 
+@pytest.mark.parametrize("size", [(128, 256), (101, 333)])
+def test_the_right_camera_is_coded_in_a_mirror(encoder, decoder, size):
+    """Whatever the model makes of a pair, it makes of the pair with its views exchanged: the same, mirrored."""
+    left, right = scene(*size), scene(*size, seed=1)
+    plain, other = encoder.encode_all(left), encoder.encode_all(left[:, ::-1], view="right")
+    assert [len(stream) for stream in plain] == pytest.approx([len(stream) for stream in other], abs=1)
+    for point, steps in ((0, 1), (4, 2)):
+        assert (inspect(plain[point]).view, inspect(other[point]).view) == ("left", "right")
+        one = decoder.decode(plain[point], right, caption="a street", steps=steps)
+        two = decoder.decode(other[point], right[:, ::-1], caption="a street", steps=steps)
+        assert np.array_equal(one.image, two.image[:, ::-1]) and np.array_equal(one.mask, two.mask[:, ::-1])
+    turned = bytearray(plain[4])
+    turned[2] ^= 0x80  # the checks hold for the header, too
+    with pytest.raises(BitstreamError, match="damaged"):
+        decoder.decode(bytes(turned), right)
+    with pytest.raises(ValueError, match="left or right"):
+        encoder.encode(left, view="both")
+
+
 def test_same_input_same_picture(encoder, decoder, tiny_bundle):
     image, side = scene(128, 256), scene(128, 256, seed=1)
     data = encoder.encode(image)

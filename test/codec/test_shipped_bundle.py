@@ -48,6 +48,15 @@ def test_every_rate_point_is_better_than_the_one_below_and_the_side_image_helps(
     assert all(a > b + 1 for a, b in zip(with_side, without, strict=True))
 
 
+def test_the_right_camera_is_coded_as_well_as_the_left_one(encoder, decoder, views):
+    left, right = views
+    for view, coded, side in (("left", left, right), ("right", right, left)):
+        data = encoder.encode(coded, rate_point=2, view=view)
+        assert psnr(decoder.decode(data, side).image, coded) > psnr(side, coded) + 3, view
+    wrong = decoder.decode(encoder.encode(right, rate_point=2, view="left"), left).image
+    assert psnr(wrong, right) < psnr(decoder.decode(data, left).image, right) - 2  # so it has to be told
+
+
 def test_a_caption_of_ones_own_changes_the_picture(encoder, decoder, views):
     left, right = views
     data = encoder.encode(left, rate_point=2)

@@ -44,13 +44,13 @@ def test_pairs_lie_on_disk_once_and_hold_no_file_open(street: Path, tmp_path: Pa
     seen: list[tuple[int, int | None]] = []
     before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
     pairs = load_pairs(street, "native", None, True, Spool(tmp_path), lambda *now: seen.append(now))
-    looked_at = [(pair.left, pair.right) for pair in pairs]
+    looked_at = [(pair.coded, pair.side) for pair in pairs]
     assert seen == [(n, None) for n in range(1, 7)]
     if before:
         assert len(os.listdir("/proc/self/fd")) == before
     assert (looked_at[0][0] == looked_at[1][1]).all()  # in the other order
     assert len(list(tmp_path.iterdir())) == 6  # of three pairs in both orders, one with an older side image
-    assert (pairs[2].stale(1) == pairs[0].right).all()
+    assert (pairs[2].stale(1) == pairs[0].side).all()
 
 
 def test_one_drive_has_no_other_scene(pairs: list[Pair]) -> None:
@@ -62,11 +62,11 @@ def test_one_drive_has_no_other_scene(pairs: list[Pair]) -> None:
 def test_variants_do_what_they_say(pairs: list[Pair], codec: tuple[Encoder, Decoder]) -> None:
     encoder, decoder = codec
     pair, by_name = pairs[1], {name_of(pair): pair for pair in pairs}
-    stream = encoder.encode_all(pair.left)[2]
+    stream = encoder.encode_all(pair.coded)[2]
     jobs = [job for job in plan(pairs, 5, (1,), True, ())["a/1"] if job.setting == "2"]
     made = {job.method: image for job, size, image in make(pair, jobs, by_name, encoder, decoder, {})}
-    other = by_name[next(job.other for job in jobs if job.other)].right
-    own, foreign, old = pair.right, other, pairs[0].right
+    other = by_name[next(job.other for job in jobs if job.other)].side
+    own, foreign, old = pair.side, other, pairs[0].side
 
     def decoded(side: np.ndarray | None, caption: str, *without: str) -> np.ndarray:
         decoder.ablate(*without)
@@ -118,13 +118,13 @@ def test_rows_are_whole_streams_and_shares_are_disjoint(
     assert (tmp_path / "rows-1.jsonl").read_text().count("\n") == 5
     rows.read_all()
     found = rows.select(job for mine in jobs.values() for job in mine)
-    streams = encoder.encode_all(pairs[2].left)
+    streams = encoder.encode_all(pairs[2].coded)
     for row in found[10:15]:
         point = int(row.job.setting)
         assert row.job.image == "b/0" and row.bytes == len(streams[point])
         assert row.bpp == 8 * row.bytes / (128 * 256)
-        picture = decoder.decode(streams[point], pairs[2].right).image
-        assert row.figures["PSNR"] == psnr(picture, pairs[2].left)
+        picture = decoder.decode(streams[point], pairs[2].side).image
+        assert row.figures["PSNR"] == psnr(picture, pairs[2].coded)
         assert (Pictures(tmp_path / "pictures").load(row.job) == picture).all()
 
 

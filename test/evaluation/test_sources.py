@@ -36,7 +36,7 @@ def test_a_drive_has_its_earlier_side_images(tmp_path: Path) -> None:
     pairs = list(read_pairs(drive(tmp_path / "street", 12)))
     assert [pair.frame for pair in pairs] == [f"{n:06}" for n in range(12)]
     assert {pair.drive for pair in pairs} == {"street"}
-    assert (pairs[3].left == 3).all() and (pairs[3].right == 103).all()
+    assert (pairs[3].coded == 3).all() and (pairs[3].side == 103).all()
     assert ages(pairs[0]) == {} and ages(pairs[3]) == {1: 102} and ages(pairs[7]) == {1: 106, 5: 102}
     assert ages(pairs[11]) == {1: 110, 5: 106, 10: 101}
     assert set(ages(pairs[11])) == set(AGES)
@@ -50,10 +50,11 @@ def test_ages_count_moments_not_files(tmp_path: Path) -> None:
 
 def test_both_orders_swap_the_cameras_and_their_history(tmp_path: Path) -> None:
     pairs = list(read_pairs(drive(tmp_path, 3), both_orders=True))
-    assert [p.frame for p in pairs[:2]] == ["000000", "000000-swapped"] and len(pairs) == 6
+    assert [p.frame for p in pairs[:2]] == ["000000", "000000-right"] and len(pairs) == 6
     last, swapped = pairs[-2:]
-    np.testing.assert_array_equal(swapped.left, last.right)  # not mirrored
-    np.testing.assert_array_equal(swapped.right, last.left)
+    np.testing.assert_array_equal(swapped.coded, last.side)  # not mirrored
+    np.testing.assert_array_equal(swapped.side, last.coded)
+    assert (last.view, swapped.view) == ("left", "right")
     assert ages(last) == {1: 101} and ages(swapped) == {1: 1}
 
 
@@ -100,7 +101,7 @@ def test_kitti_stereo_is_frame_10_of_the_testing_scenes_of_both_years(tmp_path: 
         ("2015/testing/000000", "000000_10"), ("2015/testing/000001", "000001_10"),
         ("2015/testing/000002", "000002_10"),
     ]  # fmt: skip
-    assert [p.frame.removeprefix(q.frame) for p, q in zip(pairs[1::2], pairs[::2])] == ["-swapped"] * 5
+    assert [p.frame.removeprefix(q.frame) for p, q in zip(pairs[1::2], pairs[::2])] == ["-right"] * 5
     assert all(p.stale == {} for p in pairs)
     assert [p.drive for p in read_pairs(tmp_path / "2012" / "training")] == ["training/000000", "training/000001"]
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mdic_ros.nodes.camera_info import for_image, is_known, same_calibration
+from mdic_ros.nodes.camera_info import for_image, is_known, same_calibration, view_of
 
 
 def project(info, point):
@@ -19,6 +19,13 @@ def test_a_point_lands_where_the_resized_pixel_is(camera_info, height, width):
     assert (scaled.height, scaled.width) == (height, width)
     assert list(scaled.d) == list(info.d)
     assert info.height == 480  # the argument is left alone
+
+
+def test_the_camera_on_the_right_has_a_negative_baseline(camera_info):
+    info = camera_info()
+    for column, view in ((0.0, "left"), (44.9, "left"), (-339.5, "right"), (float("nan"), "left")):  # KITTI's P2, P3
+        info.p[3] = column
+        assert view_of(info) == view
 
 
 def test_the_baseline_keeps_its_length(camera_info):

@@ -62,6 +62,29 @@ def test_a_picture_becomes_the_bytes_that_the_codec_makes(bench: Bench, tiny_bun
     assert info.camera_info.k[0] == 50.0
 
 
+def test_the_camera_that_is_coded_follows_from_its_calibration(bench: Bench, tiny_bundle, codec, picture):
+    node = bench.start(EncoderNode, model=str(tiny_bundle))
+    packets = bench.listen(Bitstream, "bitstream", BEST_EFFORT)
+    images = bench.publisher(Image, "image")
+    infos = bench.publisher(CameraInfo, "camera_info")
+    bench.settle()
+
+    def view() -> str:
+        count = len(packets)
+        images.publish(raw(picture, count))
+        bench.wait(lambda: len(packets) > count, "no packet")
+        return inspect(packets[-1].data.tobytes()).view
+
+    assert view() == "left"  # without a calibration
+    right = CameraInfo(height=64, width=128, p=[50.0, 0, 64, -20, 0, 50, 32, 0, 0, 0, 1, 0])
+    infos.publish(right)
+    bench.wait(lambda: node._camera_info.p[3] == -20, "no camera_info")
+    assert view() == "right"
+    assert packets[-1].data.tobytes() == codec.encode_all(picture, view="right")[-1]
+    assert bench.set_parameters(node, view="left") == []
+    assert view() == "left"
+
+
 @pytest.mark.parametrize("form", ["jpeg", "png"])
 def test_compressed_images(bench: Bench, tiny_bundle, codec, picture, form):
     bench.start(EncoderNode, "image:=/cam/image_raw", model=str(tiny_bundle), transport="compressed")
