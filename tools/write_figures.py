@@ -3,13 +3,14 @@
     python tools/write_figures.py REPORT [REPORT ...]
 
 Each REPORT is an output folder of `mdic eval`: the first in MDIC's protocol, the others at other sizes, of the same
-drives or of others. What lies between `<!-- NAME -->` and `<!-- /NAME -->` is replaced, in README.md, docs/figures.md
-and the bundle's card:
+drives or of others, or with `--both-orders`. What lies between `<!-- NAME -->` and `<!-- /NAME -->` is replaced, in
+README.md, docs/figures.md and the bundle's card:
 
     results STEPS SIZE   a row for each rate point, decoded in these numbers of steps (1,2); without STEPS in all
     codecs SIZE          conventional codecs at comparable bytes
     parts SIZE           what each part is worth
     sizes                a line for each of the other reports of the same drives, and number of steps
+    views                a line for each camera of the report with `--both-orders`
 
 SIZE is that of another report, as 256x512 or native; without it the first one is meant. Tables of a report that is not
 given stay as they are.
@@ -22,7 +23,10 @@ import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from statistics import fmean
 from typing import Any
+
+from mdic_ros.evaluation.metrics import decibel
 
 ROOT = Path(__file__).parent.parent
 FILES = (ROOT / "README.md", ROOT / "docs/figures.md", ROOT / "models/mdic_tiny/README.md")
@@ -89,7 +93,7 @@ def _other_sizes(reports: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def sizes(reports: list[dict[str, Any]]) -> str:
     rows = []
-    for report in _other_sizes(reports):
+    for report in reports:
         for steps in report["steps"]:
             points = [
                 f"{r['bytes']:.0f}: {r['figures']['PSNR']:.2f} / {r['figures']['MS-SSIM dB']:.1f}"
@@ -101,7 +105,25 @@ def sizes(reports: list[dict[str, Any]]) -> str:
     return table(head, rows)
 
 
-TABLES = {"results": results, "codecs": codecs, "parts": parts}
+def views(report: dict[str, Any], _: str) -> str:
+    rows = []
+    for view in ("left", "right"):
+        points = []
+        for result in report["results"]:
+            mine = [
+                row
+                for row in report["rows"]
+                if (row["method"], row["setting"], row["steps"]) == ("full", result["setting"], result["steps"])
+                and row["image"].endswith("-right") == (view == "right")
+            ]
+            size = fmean(row["bytes"] for row in mine)
+            psnr, ms_ssim = (fmean(row["figures"][name] for row in mine) for name in ("PSNR", "MS-SSIM"))
+            points.append(f"{size:.0f}: {psnr:.2f} / {decibel(ms_ssim):.1f}")
+        rows.append([view, ", ".join(points)])
+    return table(["coded camera", "bytes: PSNR dB / MS-SSIM dB at rate points 0 to 4"], rows)
+
+
+TABLES = {"results": results, "codecs": codecs, "parts": parts, "views": views}
 
 
 def main(folders: list[str]) -> None:
@@ -109,14 +131,16 @@ def main(folders: list[str]) -> None:
         sys.exit(__doc__)
     reports = [json.loads((Path(folder) / "report.json").read_text()) for folder in folders]
 
-    by_size = {report["protocol"]: report for report in reports}
+    both = [report for report in reports if any(row["image"].endswith("-right") for row in report["rows"])]
+    reports = [report for report in reports if report not in both]
+    by_size = {None: reports[0], **{report["protocol"]: report for report in reports}}
 
     def put(match: re.Match[str]) -> str:
         begin, name, steps, size, end = match.groups()
-        report = by_size.get(size) if size else reports[0]
-        if report is None or (name == "sizes" and not _other_sizes(reports)):
+        of = {"sizes": _other_sizes(reports), "views": both}.get(name, [by_size[size]] if size in by_size else [])
+        if not of:
             return match[0]
-        text = sizes(reports) if name == "sizes" else TABLES[name](report, steps or "")
+        text = sizes(of) if name == "sizes" else TABLES[name](of[0], steps or "")
         return f"{begin}\n{text}\n{end}"
 
     for file in FILES:

@@ -169,6 +169,8 @@ def make(
             side = pair.stale(variant.side)
         else:
             side = {"own": own, "none": None, "foreign": foreign}[variant.side]
+        if variant.drop and side is not None:
+            side = lowered(side, variant.drop)
         described, source = (foreign, "foreign") if variant.text == "foreign" else (side, str(variant.side))
         text = "" if variant.text == "none" or described is None else caption(source, described)
         data = streams[int(job.setting)]
@@ -178,6 +180,11 @@ def make(
         finally:
             decoder.ablate()
         yield job, len(data), picture.image
+
+
+def lowered(image: Image, rows: int) -> Image:
+    """An image moved down by so many rows; its first row fills what is above."""
+    return np.concatenate([image[:1].repeat(rows, axis=0), image[:-rows]])
 
 
 def measure(

@@ -72,11 +72,10 @@ def _style(kind: str, number: int, dark: bool) -> dict[str, Any]:
 
 
 def draw(title: str, shown: Sequence[Curve], dark: bool = False) -> bytes:
-    """A plot over bytes (logarithmic) as a PNG file's bytes, transparent, for light or dark pages."""
-    ink, faint = ("#d8dee9", "#4a5260") if dark else ("#222831", "#d5d9e0")
-    figure = Figure(figsize=(6.4, 5.2), dpi=130, layout="constrained")
+    """A plot over bytes (logarithmic) as a PNG file's bytes, for light or dark pages."""
+    ink, faint, paper = ("#d8dee9", "#4a5260", "#14171c") if dark else ("#222831", "#d5d9e0", "#ffffff")  # as page.html
+    figure = Figure(figsize=(6.4, 5.2), dpi=130, layout="constrained", facecolor=paper)
     FigureCanvasAgg(figure)
-    figure.patch.set_alpha(0)
     axes = figure.add_subplot()
     axes.patch.set_alpha(0)
     axes.set_xscale("log")

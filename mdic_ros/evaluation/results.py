@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -97,7 +97,7 @@ class Rows:
                 )
             if head != self._head:
                 raise ResumeError(
-                    f"{self._folder} holds figures of other versions of the libraries or of another kind of device: "
+                    f"{self._folder} holds figures of other code or libraries, or of another kind of device: "
                     f"take another --output, or delete the old one"
                 )
             self._rows[row.job] = row
@@ -229,6 +229,23 @@ def summarise(rows: Sequence[Row], metrics: Iterable[str]) -> dict[str, Any]:
 def _mean(values: Sequence[float]) -> float:
     """Over what is finite; where nothing is, infinite or nan."""
     return statistics.fmean([value for value in values if math.isfinite(value)] or values)
+
+
+class Lazy(Sequence[Image]):
+    """Images that are read whenever they are looked at, so that a set of any size needs the memory of one.
+
+    Args:
+        read: gives the image at each place.
+    """
+
+    def __init__(self, read: Sequence[Callable[[], Image]]) -> None:
+        self._read = read
+
+    def __len__(self) -> int:
+        return len(self._read)
+
+    def __getitem__(self, index: Any) -> Any:
+        return [read() for read in self._read[index]] if isinstance(index, slice) else self._read[index]()
 
 
 class Spool:

@@ -6,6 +6,7 @@ import datetime
 import importlib.metadata
 import json
 import logging
+import math
 import os
 import platform
 import tempfile
@@ -13,6 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
+from hashlib import sha256
+from importlib.resources import files as resource_files
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +34,7 @@ from mdic_ros.evaluation.metrics import ImageMetric, SetMetric
 from mdic_ros.evaluation.perceptual import load_metrics
 from mdic_ros.evaluation.protocol import coded_size
 from mdic_ros.evaluation.published import published
-from mdic_ros.evaluation.results import Pictures, Row, Rows, Spool, group, summarise
+from mdic_ros.evaluation.results import Lazy, Pictures, Row, Rows, Spool, group, summarise
 from mdic_ros.evaluation.sheets import Sheet, make_sheets
 from mdic_ros.evaluation.sources import default_protocol
 from mdic_ros.evaluation.variants import ABLATIONS, FULL
@@ -196,13 +200,16 @@ def _summaries(
     """Means of each (method, setting, steps); those whose pictures are kept get the figures of whole sets, too."""
     originals = {name_of(pair): pair for pair in pairs}
     groups = group(rows)
+    for name in names:
+        if odd := sum(not math.isfinite(row.figures[name]) for row in rows):
+            log.warning("%s of %d pictures is infinite or no number (equal images, say): not in the means", name, odd)
     summaries = []
     for number, members in enumerate(groups.values()):
         summary = summarise(members, names)
         missing = [metric for metric in metrics if metric.name not in summary["figures"]]
         if missing and is_kept(members[0].job):
-            images = [pictures.load(row.job) for row in members]
-            theirs = [originals[row.job.image].coded for row in members]
+            images = Lazy([partial(pictures.load, row.job) for row in members])
+            theirs = Lazy([partial(getattr, originals[row.job.image], "coded") for row in members])
             summary["figures"] |= {metric.name: metric.call(images, theirs) for metric in missing}
         summaries.append(summary)
         progress(number + 1, len(groups))
@@ -300,13 +307,22 @@ def _plain(row: Row) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    found = {"mdic_ros": __version__, "python": platform.python_version()}
+    found = {"mdic_ros": f"{__version__} (source {_code()})", "python": platform.python_version()}
     for name in _LIBRARIES:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
     return found | {f"pillow's {name}": str(features.version(name)) for name in _CODECS}
+
+
+def _code() -> str:
+    """Digest of the source that figures come from: a checkout is mostly not what its version says."""
+    digest = sha256()
+    for part in ("models", "codec", "evaluation"):
+        for file in sorted(Path(str(resource_files("mdic_ros") / part)).glob("*.py")):
+            digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _machine(state: PartialState) -> dict[str, Any]:

@@ -178,4 +178,5 @@ def _metrics(report: dict[str, Any]) -> Table:
 
 def _not_computed(report: dict[str, Any]) -> Table:
     rows = [[n["name"], n["why"]] for n in report["not_computed"]]
-    return Table("not_computed", "Not computed", [], ["figure", "why, and what to do"], rows, 2)
+    note = "Put the files into a folder and name it: --weights FOLDER. The same command then adds what is missing."
+    return Table("not_computed", "Not computed", [note], ["figure", "why, and what to do"], rows, 2)

@@ -17,6 +17,7 @@ class Variant:
     side: Literal["own", "none", "foreign"] | int = "own"  #: a number: its own, but so many frames old
     text: Literal["side", "none", "foreign"] = "side"  #: "side" = what the captioner says of the side image used
     without: tuple[str, ...] = ()  #: blocks left out, see `Decoder.ablate`
+    drop: int = 0  #: pixels of the coded size that the side image is lower than in a rectified pair
     against: str = "full"  #: the variant that it is compared with
 
     @property
@@ -44,8 +45,14 @@ ABLATIONS = (
         without=("mask",),
         against="foreign side image",
     ),
+    Variant("side image 2 pixels lower", "what is left of it where cameras are not quite rectified", drop=2),
     *(
-        Variant(f"side image {n} frame{'s' * (n > 1)} old", "its own, but from so many frames before", side=n)
+        Variant(
+            f"side image {n} frame{'s' * (n > 1)} old",
+            "its own, but from so many frames before",
+            side=n,
+            against="no side image",
+        )
         for n in AGES
     ),
 )

@@ -85,6 +85,7 @@ def test_variants_do_what_they_say(pairs: list[Pair], codec: tuple[Encoder, Deco
         "without G1": decoded(own, text, "g1"),
         "without G2": decoded(own, text, "g2"),
         "open mask": decoded(own, text, "mask"),
+        "side image 2 pixels lower": decoded(np.concatenate([own[:1], own[:1], own[:-2]]), text),
         "open mask, foreign side image": decoded(foreign, foreign_text, "mask"),
         "side image 1 frame old": decoded(old, decoder.caption(old)),
     }

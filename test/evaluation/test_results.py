@@ -42,7 +42,7 @@ def test_rows_of_something_else_are_refused(tmp_path: Path, fingerprint: str, pr
 def test_rows_of_other_versions_are_refused(tmp_path: Path) -> None:
     Rows(tmp_path, "abc", "kitti", maker="torch 2.1, cpu").add(row())
     assert Rows(tmp_path, "abc", "kitti", maker="torch 2.1, cpu").select([JOB]) == [row()]
-    with pytest.raises(ResumeError, match=r"other versions of the libraries or of another kind of device.* --output"):
+    with pytest.raises(ResumeError, match=r"other code or libraries, or of another kind of device.* --output"):
         Rows(tmp_path, "abc", "kitti", maker="torch 2.1, cuda")
 
 

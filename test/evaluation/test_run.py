@@ -32,7 +32,7 @@ def test_the_report_says_what_it_takes_to_repeat_it(evaluated: Evaluated, tiny_b
     ].keys()
     assert "LPIPS (VGG16)" in {entry["name"] for entry in report["not_computed"]}
     lines = evaluated[1].joinpath("rows.jsonl").read_text().splitlines()
-    assert len(report["rows"]) == len(lines) == 3 * (2 * 5 + 8 * 5 + 1 + 6 + 6) + 5
+    assert len(report["rows"]) == len(lines) == 3 * (2 * 5 + 9 * 5 + 1 + 6 + 6) + 5
 
 
 def test_results_have_every_figure(evaluated: Evaluated) -> None:
@@ -53,7 +53,8 @@ def test_ablations_are_compared_on_the_same_images(evaluated: Evaluated) -> None
     found = {ablation["name"]: ablation for ablation in report["ablations"]}
     rows = {(r["image"], r["method"], r["setting"], r["steps"]): r["figures"]["PSNR"] for r in report["rows"]}
     stale = found["side image 1 frame old"]["results"][2]
-    gap = rows["a/1", "side image 1 frame old", "2", 1] - rows["a/1", "full", "2", 1]
+    gap = rows["a/1", "side image 1 frame old", "2", 1] - rows["a/1", "no side image", "2", 1]
+    assert found["side image 1 frame old"]["against"] == "no side image"
     assert stale["images"] == 1 and stale["difference"]["PSNR"] == pytest.approx(gap)
     opened = found["open mask, foreign side image"]
     assert opened["against"] == "foreign side image"
