@@ -10,7 +10,6 @@ import importlib
 import importlib.metadata
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mdic_ros import __version__
+from mdic_ros.evaluation.made import machine, versions
 
 Image = npt.NDArray[np.uint8]  #: H x W x 3 uint8 RGB
 Progress = Callable[[int, int], None]
@@ -114,8 +113,8 @@ def run(model: Path | None, options: Options, progress: Progress = lambda done, 
         memory[half] = _memory(half, model, options, sizes, pairs, streams)
         step()
     return {
-        "machine": _machine(options.device),
-        "versions": _versions(),
+        "machine": machine(torch.device(options.device)),
+        "versions": versions(),
         "model": {"model_id": encoder.model_id, "fingerprint": encoder.fingerprint},
         "options": {
             "device": options.device,
@@ -261,9 +260,10 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 
 def _lines(report: Mapping[str, Any]) -> Iterator[str]:
-    machine, options, model = report["machine"], report["options"], report["model"]
+    made, options, model = report["machine"], report["options"], report["model"]
+    where = made["processor"] if made["device"] == "cpu" else made["device"]
     yield (
-        f"`{model['model_id']}` ({model['fingerprint'][:12]}) on {machine.get('gpu') or machine['processor']}, "
+        f"`{model['model_id']}` ({model['fingerprint'][:12]}) on {where}, "
         f"{options['threads']} threads, torch {report['versions']['torch']}; {options['frames']} frames each, pictures "
         f"of {report['pictures']}. Milliseconds: median (95th percentile)."
     )
@@ -297,25 +297,6 @@ def _row(cells: Sequence[str]) -> str:
 
 def _name(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
-
-
-def _machine(device: str) -> dict[str, Any]:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    named = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    on_cuda = torch.device(device).type == "cuda"
-    return {
-        "system": platform.platform(),
-        "processor": named[0] if named else platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "gpu": torch.cuda.get_device_name(device) if on_cuda else None,
-    }
-
-
-def _versions() -> dict[str, str]:
-    names = ("numpy", "torch", "diffusers", "transformers", "constriction", "vector-quantize-pytorch", "pillow", "av")
-    found = {name: importlib.metadata.version(name) for name in names}
-    return {"mdic_ros": __version__, "python": platform.python_version(), **found}
 
 
 if __name__ == "__main__":

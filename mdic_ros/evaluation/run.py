@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import json
 import logging
 import math
-import os
-import platform
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from hashlib import sha256
-from importlib.resources import files as resource_files
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
-from PIL import features
 
-from mdic_ros import __version__
 from mdic_ros.codec import Decoder, Encoder
 from mdic_ros.evaluation.anchors import ANCHORS, Anchor
 from mdic_ros.evaluation.bd import bd_psnr, bd_rate
 from mdic_ros.evaluation.evaluate import Pair, Progress, is_kept, load_pairs, measure, name_of, plan
+from mdic_ros.evaluation.made import machine, versions
 from mdic_ros.evaluation.matched import matched
 from mdic_ros.evaluation.metrics import ImageMetric, SetMetric
 from mdic_ros.evaluation.perceptual import load_metrics
@@ -40,13 +34,6 @@ from mdic_ros.evaluation.sources import default_protocol
 from mdic_ros.evaluation.variants import ABLATIONS, FULL
 
 log = logging.getLogger(__name__)
-
-#: Libraries that the figures depend on.
-_LIBRARIES = (
-    "torch", "diffusers", "transformers", "constriction", "numpy", "pillow", "av", "pytorch-msssim", "torchmetrics",
-    "bjontegaard", "scipy", "matplotlib",
-)  # fmt: skip
-_CODECS = ("jpg", "webp", "avif")  #: as Pillow calls what it codes them with
 
 Stage = Callable[[str], AbstractContextManager[Progress]]  #: what comes next -> a bar for it
 
@@ -105,8 +92,8 @@ def run(
     encoder, decoder = Encoder.from_pretrained(model, state.device), Decoder.from_pretrained(model, state.device)
     anchors = ANCHORS if options.anchors else ()
     image_metrics, set_metrics, not_computed = load_metrics(options.weights)
-    versions = _versions()
-    maker = json.dumps([versions, state.device.type])
+    made_with = versions()
+    maker = json.dumps([made_with, state.device.type])
     rows = Rows(output, encoder.fingerprint, protocol, state.process_index, maker)
     with tempfile.TemporaryDirectory(prefix="mdic_eval_") as scratch:
         spool = Path(scratch) / "pairs"
@@ -165,8 +152,8 @@ def run(
             "made": {
                 "command": command,
                 "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
-                "machine": _machine(state),
-                "versions": versions,
+                "machine": {**machine(state.device), "processes": state.num_processes},
+                "versions": made_with,
             },
             "metrics": _metrics(image_metrics, set_metrics),
             "not_computed": [asdict(entry) for entry in not_computed],
@@ -304,36 +291,3 @@ def _metrics(image_metrics: Sequence[ImageMetric], set_metrics: Sequence[SetMetr
 def _plain(row: Row) -> dict[str, Any]:
     """A row as JSON has it."""
     return {**row.job._asdict(), "pixels": row.pixels, "bytes": row.bytes, "bpp": row.bpp, "figures": row.figures}
-
-
-def _versions() -> dict[str, str]:
-    found = {"mdic_ros": f"{__version__} (source {_code()})", "python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found | {f"pillow's {name}": str(features.version(name)) for name in _CODECS}
-
-
-def _code() -> str:
-    """Digest of the source that figures come from: a checkout is mostly not what its version says."""
-    digest = sha256()
-    for part in ("models", "codec", "evaluation"):
-        for file in sorted(Path(str(resource_files("mdic_ros") / part)).glob("*.py")):
-            digest.update(file.name.encode() + file.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def _machine(state: PartialState) -> dict[str, Any]:
-    processor = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        processor = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), processor)
-    cuda = state.device.type == "cuda"
-    return {
-        "system": platform.platform(),
-        "processor": f"{processor}, {os.cpu_count()} cores",
-        "device": torch.cuda.get_device_name(state.device) if cuda else str(state.device),
-        "processes": state.num_processes,
-    }

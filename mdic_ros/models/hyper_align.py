@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class Bottleneck(nn.Module):
-    """Residual bottleneck block, 1x1 - 3x3 - 1x1."""
+    """Residual bottleneck block, 1x1 - 3x3 - 1x1; `channels` is a multiple of 8."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -26,6 +26,7 @@ class Bottleneck(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Features (B, N, h, w) to features of that shape."""
         return x + self.body(x)
 
 
@@ -46,6 +47,7 @@ class WindowAttention(nn.Module):
         self.out = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Features (B, N, h, w) of any size to features of that shape."""
         b, c, h, w = x.shape
         wh, ww = self.WINDOW
         pad_h, pad_w = -h % wh, -w % ww

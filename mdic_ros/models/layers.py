@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class ResBlock(nn.Module):
-    """Pre-activation residual block of two 3x3 convolutions."""
+    """Pre-activation residual block of two 3x3 convolutions; `channels` is a multiple of 8."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -23,6 +23,7 @@ class ResBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Features (B, C, h, w) to features of that shape."""
         return x + self.body(x)
 
 

@@ -12,7 +12,7 @@ from mdic_ros.models.layers import ResBlock
 
 
 class ViTBlock(nn.Module):
-    """Pre-norm transformer block."""
+    """Pre-norm transformer block; the number of `heads` divides `channels`."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -23,6 +23,7 @@ class ViTBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(channels, 2 * channels), nn.GELU(), nn.Linear(2 * channels, channels))
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens (B, n, C) to tokens of that shape."""
         b, n, c = tokens.shape
         q, k, v = self.qkv(self.norm1(tokens)).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         tokens = tokens + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, c))
@@ -45,6 +46,7 @@ class ClusterFusion(nn.Module):
         self.blocks = nn.ModuleList(ViTBlock(features, heads) for _ in range(layers))
 
     def forward(self, x_hat: Tensor, y_hat: Tensor, mask: Tensor) -> Tensor:
+        """x^ and the aligned y^ (B, M, h, w), m_v (B, 1, h, w) in [0, 1], to x^_c (B, M, h, w)."""
         h, w = x_hat.shape[-2:]
         th, tw = self.TILE
         # Spread tiles evenly over the grid, overlapping where the sides are no multiples.
@@ -94,6 +96,7 @@ class DetailFusion(nn.Module):
         )
 
     def forward(self, z_y: Tensor, mask: Tensor) -> Tensor:
+        """Aligned side latent (B, C, h, w) and m_v (B, 1, h/2, w/2) in [0, 1], to z_d (B, C, h, w)."""
         mask = F.interpolate(mask, size=z_y.shape[-2:], mode="bilinear", align_corners=False)
         return self.mask(mask) * F.softsign(torch.tanh(self.detail(z_y))) + mask * z_y
 

@@ -41,6 +41,7 @@ class EncoderNode(Node):
         self._announced: StreamInfo | None = None
         self._sequence = 0
         self._rate_point = -1
+        self._view = ""  # of the last frame
 
         self._bitstream = self.create_publisher(
             Bitstream, "bitstream", qos.BITSTREAM, qos_overriding_options=qos.overridable()
@@ -106,6 +107,7 @@ class EncoderNode(Node):
             "bytes per frame": f"{self._output.mean:.0f}",
             "encode time (ms)": f"{self._encode_ms.mean:.1f}",
             "last rate point": str(self._rate_point),
+            "camera coded": self._view or "none yet",
             "frames sent": str(self._sequence),
             **drop_values(self._drops.by_cause()),
         }
@@ -144,7 +146,7 @@ class EncoderNode(Node):
         data.frombytes(packet)
         self._bitstream.publish(Bitstream(header=message.header, sequence=self._sequence, data=data))
         self._sequence = (self._sequence + 1) % 2**32
-        self._rate_point = choice.rate_point
+        self._rate_point, self._view = choice.rate_point, view
         self._output.add(len(packet))
         self._encode_ms.add((time.monotonic() - started) * 1000)
 

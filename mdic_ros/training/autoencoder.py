@@ -48,6 +48,7 @@ class AutoencoderStage:
         self.network.to(memory_format=torch.channels_last)
 
     def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Scalar loss of the coded views, and their PSNR in dB. `progress` changes nothing."""
         image = batch.x.to(self.device)
         z = encode_latent(self.network, image, sample=True)
         output = decode_latent(self.network, z).float()
@@ -58,6 +59,7 @@ class AutoencoderStage:
         return loss, {"psnr": psnr(l2)}
 
     def validate(self) -> dict[str, float]:
+        """`psnr` in dB on the held-out pictures, and `latent_std`, the deviation that `save` scales to 1."""
         image = self.held_out.x.to(self.device)
         z = encode_latent(self.network, image)
         # Diffusion wants a latent of zero mean and unit variance: two constants do it.
@@ -73,6 +75,7 @@ class AutoencoderStage:
         return {"original": image, "autoencoder": decode_latent(self.network, encode_latent(self.network, image))}
 
     def save(self, bundle: Path) -> None:
+        """Writes BUNDLE/vae, scaled by the last `validate` to latents of mean 0 and deviation 1."""
         before = self.network.config.scaling_factor, self.network.config.shift_factor
         self.network.register_to_config(scaling_factor=1 / self.latent_std, shift_factor=self.latent_mean)
         write_component(self.network, bundle / "vae")

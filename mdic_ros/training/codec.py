@@ -62,7 +62,31 @@ SMALL_UNET = {
 
 
 @dataclass
-class CodecConfig:
+class SampleConfig:
+    """What samples are like, and what their pictures and offsets count: options of this stage and of `realism`."""
+
+    rate_share: tuple[float, ...] = (0.08, 0.1, 0.24, 0.12, 0.46)  #: how often training decodes each rate point
+    no_side: float = 0.08  #: share of samples without side image
+    foreign_side: float = 0.08  #: share with the side image of another scene, half of these at the coarsest rate point
+    stale: float = 0.1  #: share with one that is one to ten frames older, of either camera
+    unrectified: float = 0.08  #: share with one that is up to four pixels higher or lower
+    joined: float = 0.4  #: share of pairs whose right part is another pair's
+    no_text: float = 0.05  #: share without caption
+    pixel_weight: float = 10.0  #: squared error
+    offset_weight: float = 0.05  #: per pixel that an offset is wrong, from /8 to the last
+
+    def __post_init__(self) -> None:
+        if min(self.rate_share) < 0 or not math.isclose(sum(self.rate_share), 1, abs_tol=1e-8):
+            raise ValueError(f"rate_share is {list(self.rate_share)}, it must be shares that sum to 1")
+        for name in ("no_side", "foreign_side", "stale", "unrectified", "joined", "no_text"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, it must be a share, 0 to 1")
+        if self.no_side + self.foreign_side > 1:
+            raise ValueError(f"no_side and foreign_side are {self.no_side} and {self.foreign_side}, more than 1 in sum")
+
+
+@dataclass
+class CodecConfig(SampleConfig):
     """Stage options, under `codec:` in the YAML."""
 
     features: int = 192  #: M
@@ -74,22 +98,13 @@ class CodecConfig:
     unet: dict = field(default_factory=lambda: dict(SMALL_UNET))
     refiner: dict = field(default_factory=dict)  #: further options of the detail refiner
     prior: dict = field(default_factory=dict)  #: further options of the entropy model
-    rate_share: tuple[float, ...] = (0.08, 0.1, 0.24, 0.12, 0.46)  #: how often training decodes each rate point
-    no_side: float = 0.08  #: share of samples without side image
-    foreign_side: float = 0.08  #: share with the side image of another scene, half of these at the coarsest rate point
-    stale: float = 0.1  #: share with one that is one to ten frames older, of either camera
-    unrectified: float = 0.08  #: share with one that is up to four pixels higher or lower
-    joined: float = 0.4  #: share of pairs whose right part is another pair's
-    no_text: float = 0.05
     last_timestep: float = 0.88  #: share of samples at the first step of the sampler
-    velocity_weight: float = 0.1
-    pixel_weight: float = 10.0
-    l1_weight: float = 0.05
+    velocity_weight: float = 0.1  #: squared error of the v-prediction
+    l1_weight: float = 0.05  #: of the absolute error, relative to `pixel_weight`
     commitment_weight: float = 0.1
     rate_weight: float = 0.02  #: per bit and token, for the prior
     soft_rate_weight: float = 0.006  #: per bit and token, for the encoder
     match_weight: float = 0.05  #: cross-entropy, nats, of where the alignment looks
-    offset_weight: float = 0.05  #: per pixel that an offset is wrong, from /8 to the last
     shared_weight: float = 0.05  #: cross-entropy of the mask
     mask_weight: float = 0.1  #: lambda_mask of the paper
 
@@ -99,13 +114,9 @@ class CodecConfig:
                 raise ValueError(
                     f"{name} has {len(getattr(self, name))} entries, it must have one per grid: {len(self.grids)}"
                 )
-        if min(self.rate_share) < 0 or not math.isclose(sum(self.rate_share), 1, abs_tol=1e-8):
-            raise ValueError(f"rate_share is {list(self.rate_share)}, it must be shares that sum to 1")
-        for name in ("no_side", "foreign_side", "stale", "unrectified", "joined", "no_text", "last_timestep"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, it must be a share, 0 to 1")
-        if self.no_side + self.foreign_side > 1:
-            raise ValueError(f"no_side and foreign_side are {self.no_side} and {self.foreign_side}, more than 1 in sum")
+        super().__post_init__()
+        if not 0 <= self.last_timestep <= 1:
+            raise ValueError(f"last_timestep is {self.last_timestep}, it must be a share, 0 to 1")
 
 
 #: What the stage trains, in the bundle's names.
@@ -261,7 +272,7 @@ class CodecStage:
 
     def __init__(
         self,
-        config: CodecConfig,
+        config: SampleConfig,
         vae: AutoencoderKL,
         parts: dict[str, Any],
         tokenizer: Any,
@@ -275,7 +286,8 @@ class CodecStage:
             raise ValueError(
                 f"rate_share has {len(config.rate_share)} entries, but the bundle has {points} rate points"
             )
-        self.config, self.tokenizer, self.device = config, tokenizer, device
+        self.config: Any = config  # of the stage's own kind
+        self.tokenizer, self.device = tokenizer, device
         self.held_out, self.foreign = held_out, foreign
         self.rng = np.random.default_rng(seed)
         self.vae = vae.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
@@ -313,7 +325,8 @@ class CodecStage:
 
     def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum of all losses of a batch, and figures of it: PSNR in dB, nats, bits, pixels, shares."""
-        c, parts = self.config, self.parts
+        c: CodecConfig = self.config
+        parts = self.parts
         x = batch.x.to(self.device)
         count = x.shape[0]
         with torch.no_grad():

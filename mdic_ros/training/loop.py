@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from mdic_ros.training import checkpoint
 from mdic_ros.training.logs import RunLog
-from mdic_ros.training.pictures import contact_sheet
+from mdic_ros.training.pictures import picture_columns
 from mdic_ros.training.precision import PRECISIONS, choose_precision
 from mdic_ros.training.stream import BatchStream, Crops, worker_threads
 
@@ -365,7 +365,7 @@ class _Run:
                 self.stage.save(self.bundle)
             self.log.validation(self.step, self.elapsed / 60, figures)
             if pictures:
-                self.log.picture(self.step, contact_sheet(pictures))
+                self.log.picture(self.step, picture_columns(pictures))
         self.accelerator.wait_for_everyone()
         seconds = time.monotonic() - start
         (seconds,) = self._agree(seconds)

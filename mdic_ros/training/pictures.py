@@ -12,7 +12,7 @@ from torch import Tensor
 _TITLE = 14  #: rows of pixels above a column
 
 
-def contact_sheet(columns: Mapping[str, Tensor]) -> NDArray[np.uint8]:
+def picture_columns(columns: Mapping[str, Tensor]) -> NDArray[np.uint8]:
     """One column per entry, one row per picture, titles above.
 
     Args:

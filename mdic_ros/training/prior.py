@@ -57,13 +57,16 @@ class PriorStage:
         return found
 
     def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Bits per token of both views, a scalar; as a figure, too. `progress` changes nothing."""
         tokens = self.tokens(torch.cat([batch.x, batch.y]))
         rate = self.prior.loss(tokens) / sum(grid[0].numel() for grid in tokens)
         return rate, {"rate": rate.detach()}
 
     def validate(self) -> dict[str, float]:
+        """`bytesK`: bytes of a held-out image's tokens up to rate point K, on average, without header and checks."""
         bits = self.prior.bits(self.tokens(self.held_out.x)).mean(0).cumsum(0)
         return {f"bytes{scale}": float(b) / 8 for scale, b in enumerate(bits)}
 
     def save(self, bundle: Path) -> None:
+        """Writes BUNDLE/entropy_model."""
         write_component(self.prior, bundle / "entropy_model")

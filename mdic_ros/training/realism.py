@@ -29,7 +29,7 @@ from mdic_ros.backbones import FILES, Lpips, Missing, locate, vgg16
 from mdic_ros.models.autoencoder import encode_latent
 from mdic_ros.models.mdic import Condition
 from mdic_ros.training.autoencoder import psnr
-from mdic_ros.training.codec import CodecConfig, CodecStage, evenly, offset_loss
+from mdic_ros.training.codec import CodecStage, SampleConfig, evenly, offset_loss
 from mdic_ros.training.data import Batch
 
 BLOCK, FILTER, PERIOD = 32, 7, 4
@@ -84,8 +84,8 @@ DRAWING = ("unet", "detail_refiner")
 
 
 @dataclass
-class RealismConfig(CodecConfig):
-    """Stage options, under `realism:`. Of the codec's count the shares, `pixel_weight` and `offset_weight`."""
+class RealismConfig(SampleConfig):
+    """Stage options, under `realism:`."""
 
     texture_weight: float = 5.0
     sharp_pixel_weight: float = 5.0  #: of the squared error after later steps
@@ -106,8 +106,6 @@ class RealismConfig(CodecConfig):
 class RealismStage(CodecStage):
     """Loss of the stage; components and saving are the codec's."""
 
-    config: RealismConfig
-
     def __init__(self, config: RealismConfig, *args: Any, **options: Any) -> None:
         super().__init__(config, *args, **options)
         for name, part in self.parts.items():
@@ -122,7 +120,7 @@ class RealismStage(CodecStage):
 
     def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum of all losses of a batch of two or more, and figures of it."""
-        c = self.config
+        c: RealismConfig = self.config
         x = batch.x.to(self.device)
         half = x.shape[0] // 2
         for name, part in self.parts.items():

@@ -67,6 +67,7 @@ def test_the_camera_that_is_coded_follows_from_its_calibration(bench: Bench, tin
     packets = bench.listen(Bitstream, "bitstream", BEST_EFFORT)
     images = bench.publisher(Image, "image")
     infos = bench.publisher(CameraInfo, "camera_info")
+    statuses = bench.listen(DiagnosticArray, "/diagnostics")
     bench.settle()
 
     def view() -> str:
@@ -81,6 +82,7 @@ def test_the_camera_that_is_coded_follows_from_its_calibration(bench: Bench, tin
     bench.wait(lambda: node._camera_info.p[3] == -20, "no camera_info")
     assert view() == "right"
     assert packets[-1].data.tobytes() == codec.encode_all(picture, view="right")[-1]
+    bench.wait(lambda: statuses and last_status(statuses)[2]["camera coded"] == "right", "not in the diagnostics")
     assert bench.set_parameters(node, view="left") == []
     assert view() == "left"
 

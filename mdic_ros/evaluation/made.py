@@ -1,0 +1,55 @@
+"""What figures were made with: source, libraries and machine, so that they can be made again."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from PIL import features
+
+from mdic_ros import __version__
+
+_LIBRARIES = (
+    "torch", "diffusers", "transformers", "constriction", "vector-quantize-pytorch", "numpy", "pillow", "av",
+    "pytorch-msssim", "torchmetrics", "bjontegaard", "scipy", "matplotlib",
+)  # fmt: skip
+_CODECS = ("jpg", "webp", "avif")  #: as Pillow calls what it codes them with
+
+
+def versions() -> dict[str, str]:
+    """Of this package (with a digest of the source that figures come from), Python, and libraries, where installed."""
+    found = {"mdic_ros": f"{__version__} (source {_source()})", "python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found | {f"pillow's {name}": str(features.version(name)) for name in _CODECS}
+
+
+def _source() -> str:
+    """A checkout is mostly not what its version says."""
+    digest = sha256()
+    for part in ("models", "codec", "evaluation"):
+        for file in sorted(Path(str(files("mdic_ros") / part)).glob("*.py")):
+            digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def machine(device: torch.device) -> dict[str, str | int | None]:
+    """System, processor, number of cores that this process may use, and where the networks run."""
+    processor, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
+    if info.is_file():
+        lines = info.read_text(encoding="utf-8").splitlines()
+        processor = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), processor)
+    return {
+        "system": platform.platform(),
+        "processor": processor,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+    }
