@@ -50,12 +50,12 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "coded_namespace",
                 default_value="/stereo/left",
-                description="Namespace of the left camera's topics.",
+                description="Namespace of the coded camera's topics: the left one, or with view:=right the right.",
             ),
             DeclareLaunchArgument(
                 "side_namespace",
                 default_value="/stereo/right",
-                description="Namespace of the right camera's topics.",
+                description="Namespace of the other camera's topics.",
             ),
             *common_arguments(),
             OpaqueFunction(function=replay),
@@ -80,14 +80,16 @@ def replay(context: LaunchContext) -> list[Action]:
         "wait_for_subscribers": LaunchConfiguration("pipeline").perform(context) == "true",
     }
     names = ("image_raw", "camera_info")
+    right_coded = context.launch_configurations.get("view") == "right"
+    left, right = (side, coded) if right_coded else (coded, side)
     return [
         Node(
             package="mdic_ros",
             executable="replay_node",
             name="replay",
             parameters=[parameters],
-            remappings=[(f"left/{name}", topic(coded, name)) for name in names]
-            + [(f"right/{name}", topic(side, name)) for name in names],
+            remappings=[(f"left/{name}", topic(left, name)) for name in names]
+            + [(f"right/{name}", topic(right, name)) for name in names],
             arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
             output="screen",
             on_exit=[Shutdown(reason="the recording has ended")],

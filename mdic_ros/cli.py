@@ -359,6 +359,9 @@ def decode(
         typer.Option(help='Sentence to guide the picture instead of the captioner\'s; "" for none.'),
     ] = None,
     side_slop: SlopOption = 0.03,
+    rectify: Annotated[
+        bool, typer.Option(help="Bag: measure by how many rows the cameras are off, on ten frames, and correct it.")
+    ] = True,
     topic: Annotated[str | None, typer.Option(help="Bag: the Bitstream topic, if there are several.")] = None,
     model: ModelOption = None,
     device: DeviceOption = "cpu",
@@ -397,7 +400,7 @@ def decode(
     if is_bag(source):
         from .offline import DecodeOptions, decode_bag
 
-        options = DecodeOptions(steps, seed, caption, slop_s=side_slop)
+        options = DecodeOptions(steps, seed, caption, slop_s=side_slop, rectify=rectify)
         with _progress(f"decoding {source.name}") as bar:
             summary = decode_bag(
                 source,

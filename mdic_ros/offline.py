@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .codec import BitstreamError, Decoder, Encoder, View, inspect
+from .codec import BitstreamError, Decoder, Encoder, RowKeeper, View, inspect
 from .datasets import CameraInfo, DatasetError, ImageError, StereoSource, open_stereo
 from .datasets.bag import (
     BITSTREAM,
@@ -308,6 +308,7 @@ class DecodeOptions:
         caption: sentence to use instead of the captioner's; None to look at the side image.
         caption_every: run the captioner on every so many frames that have a side image.
         slop_s: largest difference of the stamps of packet and side image in seconds.
+        rectify: measure by how many rows the side images are off, and correct it.
     """
 
     steps: int = 1
@@ -315,6 +316,7 @@ class DecodeOptions:
     caption: str | None = None
     caption_every: int = 10
     slop_s: float = DEFAULT_SLOP_S
+    rectify: bool = True
 
 
 class _Captions:
@@ -417,6 +419,7 @@ class _Decoding:
         self._sides: ImageTopic | None = index_images(reader, [side])[side] if side else None
         self._stamps = self._sides.stamps if self._sides else []
         self._captions = _Captions(decoder, options)
+        self._rows = RowKeeper(decoder)
         self._checked_info: Any = None
         self._drops = 0
         self.summary = Summary()
@@ -464,7 +467,10 @@ class _Decoding:
         caption = self._captions.of(side)
         caption_ms = (time.perf_counter() - caption_started) * 1000
         options = self._options
-        result = self._decoder.decode(data, side, caption=caption, steps=options.steps, seed=options.seed)
+        rows = self._rows.row_offset(data, side) if options.rectify else 0.0
+        result = self._decoder.decode(
+            data, side, caption=caption, steps=options.steps, seed=options.seed, row_offset=rows
+        )
         timings = dict(result.timings)
         timings["caption"] = timings.get("caption", 0.0) + caption_ms
         report = make(

@@ -109,7 +109,7 @@ def views(report: dict[str, Any], _: str) -> str:
     rows = []
     for view in ("left", "right"):
         points = []
-        for result in report["results"]:
+        for result in (r for r in report["results"] if r["steps"] == min(report["steps"])):
             mine = [
                 row
                 for row in report["rows"]
@@ -133,6 +133,8 @@ def main(folders: list[str]) -> None:
 
     both = [report for report in reports if any(row["image"].endswith("-right") for row in report["rows"])]
     reports = [report for report in reports if report not in both]
+    if not reports:
+        sys.exit("the first REPORT is one in MDIC's protocol, without --both-orders")
     by_size = {None: reports[0], **{report["protocol"]: report for report in reports}}
 
     def put(match: re.Match[str]) -> str:

@@ -4,6 +4,7 @@ from mdic_ros.codec.bitstream import BitstreamError, BitstreamInfo, View, inspec
 from mdic_ros.codec.bundle import Bundle, BundleError, default_bundle
 from mdic_ros.codec.decoder import Decoder, Reconstruction
 from mdic_ros.codec.encoder import BudgetError, Encoder
+from mdic_ros.codec.rows import RowKeeper
 
 __all__ = [
     "BitstreamError",
@@ -14,6 +15,7 @@ __all__ = [
     "Decoder",
     "Encoder",
     "Reconstruction",
+    "RowKeeper",
     "View",
     "default_bundle",
     "inspect",

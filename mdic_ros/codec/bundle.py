@@ -46,7 +46,7 @@ CLASSES = {
 }
 
 ROBOT = ("vae", "hyper_align", "quantizer", "entropy_model")
-WORKSTATION = tuple(name for name in CLASSES if name != "hyper_align")
+WORKSTATION = tuple(CLASSES)
 
 
 class BundleError(ValueError):

@@ -11,13 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mdic_ros.codec.bitstream import split
+from mdic_ros.codec.bitstream import BitstreamInfo, split
 from mdic_ros.codec.bundle import WORKSTATION, Bundle
 from mdic_ros.codec.clock import Clock
 from mdic_ros.codec.entropy_coding import EntropyCoder
 from mdic_ros.codec.images import Image, to_image, to_tensor
+from mdic_ros.models.autoencoder import encode_latent
 from mdic_ros.models.mdic import ABLATIONS, MDIC, MULTIPLE, pad_to_multiple, sharpness
-from mdic_ros.models.text import encode_text
+from mdic_ros.models.row_offset import RowOffset, measure, shifted
+from mdic_ros.models.text import encode_text, mirrored_caption
+
+MAX_ROWS = 64  #: a row offset beyond is no rig that is not quite rectified
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Decoder:
         self.rate_points: int = self._coder.prior.scales
         self._tokenizer, self._text_encoder = parts.pop("tokenizer"), parts.pop("text_encoder")
         self._captioner = parts.pop("captioner")
+        self._hyper_align = parts.pop("hyper_align").to(memory_format=torch.channels_last)
         self._mdic = MDIC(**parts).to(self.device).eval()
         self._mdic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._text: dict[str, Tensor] = {}
@@ -85,7 +90,14 @@ class Decoder:
 
     @torch.inference_mode()
     def decode(
-        self, data: bytes, side: Image | None = None, *, caption: str | None = None, steps: int = 1, seed: int = 0
+        self,
+        data: bytes,
+        side: Image | None = None,
+        *,
+        caption: str | None = None,
+        steps: int = 1,
+        seed: int = 0,
+        row_offset: float = 0.0,
     ) -> Reconstruction:
         """Decodes a bitstream.
 
@@ -98,6 +110,7 @@ class Decoder:
             caption: text for the denoiser; None = the captioner's words for the side image ("" without one).
             steps: denoising steps, 1 to 1000: 1 is closest to the original, but soft; 2 and more are sharp.
             seed: of the noise that the denoiser starts from.
+            row_offset: how many rows lower than in a rectified pair the side image is: see `measure_rows`.
 
         Raises:
             BitstreamError: damaged, cut too short, foreign, of another version or model.
@@ -106,26 +119,19 @@ class Decoder:
         if not 1 <= steps <= 1000:
             raise ValueError(f"steps must be 1 to 1000, not {steps}")
         clock = Clock(self.device)
-        info, header, payload = split(data, self._identity, self.rate_points)
+        info, tokens, pixels = self._read(data, side, row_offset)
         height, width, mirror = info.height, info.width, info.view == "right"
-        pixels = None if side is None else to_tensor(side, self.device, mirror)
-        if side is not None and side.shape[:2] != (height, width):
-            raise ValueError(
-                f"the side image is {side.shape[0]}x{side.shape[1]}, the coded image {height}x{width}: resize it first"
-            )
-        padded = (-(-height // MULTIPLE) * MULTIPLE, -(-width // MULTIPLE) * MULTIPLE)
-        grid = (padded[0] // 16, padded[1] // 16)
-        tokens = self._coder.decode(payload, grid, info.rate_point + 1, header)
-        x_hat = self._mdic.quantizer.dequantize([t[None] for t in tokens], grid)
+        padded = _padded(info)
+        x_hat = self._mdic.quantizer.dequantize(tokens, (padded[0] // 16, padded[1] // 16))
         clock.lap("entropy")
         if caption is None:
             caption = "" if side is None else self.caption(side)
-        z_text = self._encode_text(caption)
+        z_text = self._encode_text(mirrored_caption(caption) if mirror else caption)
         clock.lap("caption")
         if pixels is None:
             view = self._mdic.no_side(padded)
         else:
-            view = self._mdic.side(pad_to_multiple(pixels, MULTIPLE))
+            view = self._mdic.side(pixels)
         condition = self._mdic.condition(x_hat, view)
         clock.lap("side")
         # On the CPU, so that one seed is one noise on every device.
@@ -141,9 +147,59 @@ class Decoder:
         rate_point = len(tokens) - 1
         return Reconstruction(image, shared, caption, clock.timings(), rate_point, rate_point < info.rate_point)
 
+    @torch.inference_mode()
+    def measure_rows(self, data: bytes, side: Image, row_offset: float = 0.0) -> RowOffset:
+        """Measures by how many rows a side image is off, from the tokens alone: see `mdic_ros.models.row_offset`.
+
+        One frame of few bytes says little; `RowKeeper` puts together what the frames of a stream say.
+
+        Args:
+            data, side: as in `decode`.
+            row_offset: what is known already; what is found is the whole, not what it differs by.
+
+        Raises:
+            BitstreamError, ValueError: as `decode`.
+        """
+        info, tokens, pixels = self._read(data, side, row_offset)
+        assert pixels is not None
+        mdic, (height, width) = self._mdic, _padded(info)
+        grid = (height // 16, width // 16)
+        condition = mdic.condition(mdic.quantizer.dequantize(tokens, grid), mdic.side(pixels))
+
+        def encode(image: Tensor) -> Tensor:
+            return mdic.quantizer.comparable(self._hyper_align(encode_latent(mdic.vae, image)))
+
+        codes = mdic.quantizer.codes(tokens, grid)
+        found = measure(codes, pixels, condition.matches[-1].offset, condition.mask, encode)
+        return RowOffset(row_offset + found.mean, found.precision)
+
+    def _read(
+        self, data: bytes, side: Image | None, row_offset: float
+    ) -> tuple[BitstreamInfo, list[Tensor], Tensor | None]:
+        """Header, tokens, and the side image as the networks take it."""
+        if not abs(row_offset) <= MAX_ROWS:
+            raise ValueError(f"row_offset must be -{MAX_ROWS} to {MAX_ROWS} rows, not {row_offset}")
+        info, header, payload = split(data, self._identity, self.rate_points)
+        pixels = None if side is None else to_tensor(side, self.device, mirror=info.view == "right")
+        if side is not None and side.shape[:2] != (info.height, info.width):
+            raise ValueError(
+                f"the side image is {side.shape[0]}x{side.shape[1]}, the coded image {info.height}x{info.width}: "
+                "resize it first"
+            )
+        height, width = _padded(info)
+        tokens = self._coder.decode(payload, (height // 16, width // 16), info.rate_point + 1, header)
+        if pixels is not None:
+            pixels = pad_to_multiple(shifted(pixels, row_offset) if row_offset else pixels, MULTIPLE)
+        return info, [grid[None] for grid in tokens], pixels
+
     def _encode_text(self, caption: str) -> Tensor:
         if caption not in self._text:
             if len(self._text) > 8:  # captions change seldom; do not hoard those of a day
                 self._text.clear()
             self._text[caption] = encode_text(self._tokenizer, self._text_encoder, [caption])
         return self._text[caption]
+
+
+def _padded(info: BitstreamInfo) -> tuple[int, int]:
+    """Rows and columns of the image as it is coded."""
+    return -(-info.height // MULTIPLE) * MULTIPLE, -(-info.width // MULTIPLE) * MULTIPLE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,6 +49,16 @@ def image_topics(topics: dict[str, Topic]) -> list[str]:
     return [name for name, t in topics.items() if t.msgtype in (IMAGE, COMPRESSED_IMAGE) and t.count]
 
 
+def _partners(name: str, sides: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """What the other camera may be called: one word exchanged, the last first (of /left_arm/left), then all of them."""
+    for one, other in sides:
+        places = [match.start() for match in re.finditer(re.escape(one), name)]
+        for place in reversed(places):
+            yield name[:place] + other + name[place + len(one) :]
+        if len(places) > 1:
+            yield name.replace(one, other)
+
+
 def stereo_topics(topics: dict[str, Topic], left: str | None = None, right: str | None = None) -> tuple[str, str]:
     """The image topics of the left and the right camera.
 
@@ -66,10 +76,10 @@ def stereo_topics(topics: dict[str, Topic], left: str | None = None, right: str 
         if given and given not in images:
             raise DatasetError(f"no images in topic {given}; topics with images: {', '.join(images) or 'none'}")
     pairs = {
-        (name, name.replace(one, other))
+        (name, partner)
         for name in images
-        for one, other in _SIDES
-        if one in name and name.replace(one, other) in images
+        for partner in [next((p for p in _partners(name, _SIDES) if p in images), None)]
+        if partner is not None
     }
     if left and right:
         pairs = {(left, right)}
@@ -115,11 +125,11 @@ def side_topic(reader: BagReader, bitstream: str) -> str | None:
     namespace = bitstream.rpartition("/")[0]
     # the coded camera's own images, should they be in the bag as well, are beside its bitstream
     images = [t for t in image_topics(reader.topics) if base_topic(t).rpartition("/")[0] != namespace]
-    for one, other in (*_SIDES, *(names[::-1] for names in _SIDES)):
-        partner = namespace.replace(one, other)
+    for partner in _partners(namespace, (*_SIDES, *(names[::-1] for names in _SIDES))):
         beside = [t for t in images if base_topic(t).rpartition("/")[0] == partner]
         if beside:
             return min(beside, key=lambda t: t.endswith("/compressed"))
+    images = images or image_topics(reader.topics)  # both cameras in one namespace
     return images[0] if len(images) == 1 else None
 
 

@@ -199,6 +199,6 @@ ANCHORS: tuple[Anchor, ...] = (
     # speed 2 is within 0.1 dB of speed 0 and three times as quick
     Anchor("AVIF", False, "whole file", (0, 4, 8, 13, 19, 26), _pillow("AVIF", speed=2, max_threads=1)),
     Anchor("x265 intra", False, "VCL NAL units only", (51, 48, 46, 44, 42, 40), _x265_intra),
-    Anchor("x265 joint", True, "VCL NAL units of the left image only", (51, 48, 45, 42, 39, 36, 33, 30), _x265_joint),
+    Anchor("x265 joint", True, "VCL NAL units of the coded image only", (51, 48, 45, 42, 39, 36, 33, 30), _x265_joint),
     Anchor("SVT-AV1 intra", False, "frame OBUs only", (63, 61, 58, 55, 50, 43), _svt_av1),
 )

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mdic_ros.codec import Decoder, Encoder, View
+from mdic_ros.codec import Decoder, Encoder, RowKeeper, View
 from mdic_ros.evaluation.anchors import Anchor
 from mdic_ros.evaluation.metrics import Image, ImageMetric
-from mdic_ros.evaluation.protocol import seen, seen_share
+from mdic_ros.evaluation.protocol import as_coded, seen_share
 from mdic_ros.evaluation.results import Job, Pictures, Row, Rows, Spool
 from mdic_ros.evaluation.sources import read_pairs
 from mdic_ros.evaluation.variants import ABLATIONS, BY_NAME, FULL
@@ -86,11 +86,11 @@ def load_pairs(
         name = f"{pair.drive}/{pair.frame}"
         if name in pairs:
             raise ValueError(f"{data} has two images named {name}: rename one of the drives")
-        coded, side = seen(pair.coded, protocol), seen(pair.side, protocol)
+        coded, side = as_coded(pair.coded, protocol), as_coded(pair.side, protocol)
         if min(coded.shape[:2]) < MIN_SIDE or coded.shape != side.shape:
             sizes = " and ".join(f"{image.shape[0]}x{image.shape[1]}" for image in (coded, side))
             raise ValueError(f"{name}: {sizes} pixels; MS-SSIM takes two of one size, from {MIN_SIDE} rows up")
-        stale = {age: spool.keep(seen(image, protocol)) for age, image in pair.stale.items()}
+        stale = {age: spool.keep(as_coded(image, protocol)) for age, image in pair.stale.items()}
         size, whole = (coded.shape[0], coded.shape[1]), pair.coded.shape
         share = seen_share(whole[0], whole[1], protocol)
         files = spool.keep(coded), spool.keep(side)
@@ -138,12 +138,14 @@ def make(
     encoder: Encoder,
     decoder: Decoder,
     anchors: Mapping[str, Anchor],
+    common_rows: CommonRows,
 ) -> Iterator[tuple[Job, int, Image]]:
     """Does the jobs of an image: the job, its bytes, and the picture that was decoded from them.
 
     Args:
         others: pairs by name, for the jobs that take something from another scene.
         anchors: by name.
+        common_rows: measures row offsets, for the jobs that correct them.
     """
     coded, own = pair.coded, pair.side
     streams: list[bytes] = []
@@ -169,17 +171,42 @@ def make(
             side = pair.stale(variant.side)
         else:
             side = {"own": own, "none": None, "foreign": foreign}[variant.side]
-        if variant.drop and side is not None:
-            side = lowered(side, variant.drop)
         described, source = (foreign, "foreign") if variant.text == "foreign" else (side, str(variant.side))
         text = "" if variant.text == "none" or described is None else caption(source, described)
+        if variant.drop and side is not None:
+            side = lowered(side, variant.drop)
         data = streams[int(job.setting)]
         decoder.ablate(*variant.without)
         try:
-            picture = decoder.decode(data, side, caption=text, steps=job.steps)
+            rows = common_rows(pair, int(job.setting), variant.drop) if variant.rectify else 0.0
+            picture = decoder.decode(data, side, caption=text, steps=job.steps, row_offset=rows)
         finally:
             decoder.ablate()
         yield job, len(data), picture.image
+
+
+class CommonRows:
+    """The row offset of a drive's rig, measured on its first images as `RowKeeper` does; what is known is kept.
+
+    Args:
+        pairs: all that there are.
+        encoder, decoder: of the bundle that is evaluated.
+    """
+
+    def __init__(self, pairs: Iterable[Pair], encoder: Encoder, decoder: Decoder) -> None:
+        self._pairs, self._encoder, self._decoder = list(pairs), encoder, decoder
+        self._known: dict[tuple[object, ...], float] = {}
+
+    def __call__(self, pair: Pair, point: int, drop: int) -> float:
+        """Rows, at a rate point, with side images that are lower by `drop` rows."""
+        rig = (pair.drive, pair.view, pair.size)
+        if (*rig, point, drop) not in self._known:
+            keeper = RowKeeper(self._decoder)
+            for other in [p for p in self._pairs if (p.drive, p.view, p.size) == rig][: RowKeeper.FIRST]:
+                data = self._encoder.encode(other.coded, rate_point=point, view=other.view)
+                keeper.row_offset(data, lowered(other.side, drop))
+            self._known[(*rig, point, drop)] = keeper.likely
+        return self._known[(*rig, point, drop)]
 
 
 def lowered(image: Image, rows: int) -> Image:
@@ -211,6 +238,7 @@ def measure(
     """
     by_name = {name_of(pair): pair for pair in pairs}
     by_anchor = {anchor.name: anchor for anchor in anchors}
+    common_rows = CommonRows(pairs, encoder, decoder)
     figures = [metric.name for metric in metrics]
     mine = list(pairs)[share[0] :: share[1]]
     total, done = sum(len(jobs[name_of(pair)]) for pair in mine), 0
@@ -220,7 +248,7 @@ def measure(
         pixels = sha256(coded.tobytes() + pair.side.tobytes()).hexdigest()[:16]
         todo = [job for job in jobs[name_of(pair)] if not _is_done(job, pixels, figures, rows, pictures)]
         done += len(jobs[name_of(pair)]) - len(todo)
-        for job, count, image in make(pair, todo, by_name, encoder, decoder, by_anchor):
+        for job, count, image in make(pair, todo, by_name, encoder, decoder, by_anchor, common_rows):
             found = {metric.name: metric.call(image, coded) for metric in metrics}
             if is_kept(job):
                 pictures.save(job, image)

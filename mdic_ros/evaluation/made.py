@@ -18,6 +18,13 @@ _LIBRARIES = (
     "torch", "diffusers", "transformers", "constriction", "vector-quantize-pytorch", "numpy", "pillow", "av",
     "pytorch-msssim", "torchmetrics", "bjontegaard", "scipy", "matplotlib",
 )  # fmt: skip
+#: What a figure can depend on: all but what shows figures.
+_FIGURES_FROM = (
+    "models/*.py", "codec/*.py", "datasets/*.py", "backbones.py",
+    *(f"evaluation/{name}.py" for name in (
+        "anchors", "evaluate", "metrics", "niqe", "perceptual", "protocol", "realism", "sources", "variants",
+    )),
+)  # fmt: skip
 _CODECS = ("jpg", "webp", "avif")  #: as Pillow calls what it codes them with
 
 
@@ -34,9 +41,9 @@ def versions() -> dict[str, str]:
 
 def _source() -> str:
     """A checkout is mostly not what its version says."""
-    digest = sha256()
-    for part in ("models", "codec", "evaluation"):
-        for file in sorted(Path(str(files("mdic_ros") / part)).glob("*.py")):
+    digest, root = sha256(), Path(str(files("mdic_ros")))
+    for pattern in _FIGURES_FROM:
+        for file in sorted(root.glob(pattern)):
             digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -51,5 +58,5 @@ def machine(device: torch.device) -> dict[str, str | int | None]:
         "system": platform.platform(),
         "processor": processor,
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }

@@ -44,7 +44,7 @@ def coded_size(protocol: str) -> tuple[int, int] | None:
     return height, width
 
 
-def seen(image: npt.NDArray[np.uint8], protocol: str) -> npt.NDArray[np.uint8]:
+def as_coded(image: npt.NDArray[np.uint8], protocol: str) -> npt.NDArray[np.uint8]:
     """The part of an image that a protocol codes, resized with a bicubic filter.
 
     Args:

@@ -18,6 +18,7 @@ class Variant:
     text: Literal["side", "none", "foreign"] = "side"  #: "side" = what the captioner says of the side image used
     without: tuple[str, ...] = ()  #: blocks left out, see `Decoder.ablate`
     drop: int = 0  #: pixels of the coded size that the side image is lower than in a rectified pair
+    rectify: bool = False  #: what the decoder measures of that is corrected
     against: str = "full"  #: the variant that it is compared with
 
     @property
@@ -45,7 +46,13 @@ ABLATIONS = (
         without=("mask",),
         against="foreign side image",
     ),
-    Variant("side image 2 pixels lower", "what is left of it where cameras are not quite rectified", drop=2),
+    Variant("side image 2 pixels lower", "its own, as from cameras that are not quite rectified", drop=2),
+    Variant(
+        "side image 2 pixels lower, corrected",
+        "by what the decoder measures on the first ten frames of the drive, as the node does",
+        drop=2,
+        rectify=True,
+    ),
     *(
         Variant(
             f"side image {n} frame{'s' * (n > 1)} old",

@@ -121,6 +121,14 @@ class MultiScaleQuantizer(ModelMixin, ConfigMixin):
 
     def dequantize(self, indices: list[Tensor], size: tuple[int, int]) -> Tensor:
         """Indices of the first grids, (B, h_k, w_k) int64 each, to x^ (B, M, *size)."""
+        return self.project_out(self.codes(indices, size))
+
+    def comparable(self, features: Tensor) -> Tensor:
+        """Features (B, M, h, w) as they are compared with codes, (B, d, h, w)."""
+        return self.project_in(features.float())
+
+    def codes(self, indices: list[Tensor], size: tuple[int, int]) -> Tensor:
+        """What the codes of the first grids, (B, h_k, w_k) int64 each, say together: (B, d, *size)."""
         total: Tensor | None = None
         for scale, index in enumerate(indices):
             code = cast(VectorQuantize, self.quantizers[scale]).get_output_from_indices(index.flatten(1))
@@ -128,7 +136,7 @@ class MultiScaleQuantizer(ModelMixin, ConfigMixin):
             total = part if total is None else total + part
         if total is None:
             raise ValueError("no indices: at least the coarsest grid is needed")
-        return self.project_out(total)
+        return total
 
     @staticmethod
     def _tokens(left_over: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -40,6 +40,12 @@ STREET_NOUNS = (
 """Nouns of street scenes, for captions that come without a noun list of their own."""
 
 
+def mirrored_caption(caption: str) -> str:
+    """Swaps the words left and right, for a mirrored pair."""
+    swap = {"left": "right", "right": "left"}
+    return re.sub(r"\b(left|right)\b", lambda match: swap[match[0]], caption)
+
+
 def encode_text(
     tokenizer: PreTrainedTokenizerBase,
     text_encoder: CLIPTextModel,

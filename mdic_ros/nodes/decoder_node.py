@@ -48,7 +48,7 @@ class DecoderNode(Node):
 
     def __init__(self, **options: Any) -> None:
         super().__init__("decoder", **options)
-        from mdic_ros.codec import BitstreamError, Decoder, inspect  # late, as in encoder_node
+        from mdic_ros.codec import BitstreamError, Decoder, RowKeeper, inspect  # late, as in encoder_node
 
         self._settings = Parameters(self, DECODER)
         start = self._settings.read()
@@ -61,6 +61,7 @@ class DecoderNode(Node):
         self._sequence = SequenceTracker()
         self._guard = ModelGuard(self._decoder.model_id, self._decoder.fingerprint)
         self._captions = CaptionKeeper(self._decoder.caption)
+        self._rows = RowKeeper(self._decoder)
         self._pairer: Pairer[Received, Any] = Pairer(start.sync_slop_s, start.side_wait_s, start.on_missing_side)
         self._info: StreamInfo | None = None
 
@@ -178,6 +179,7 @@ class DecoderNode(Node):
             "pictures out (Hz)": f"{self._output.rate_hz:.2f}",
             "decode time (ms)": f"{self._decode_ms.mean:.1f}",
             "age of the pictures (ms)": f"{self._age.mean:.1f}",
+            "side image lower by (px)": f"{self._rows.likely:.2f}" if self._settings["rectify"] else "not measured",
             "lost on the link": str(self._sequence.lost),
             "encoder restarts": str(self._sequence.restarts),
             **drop_values(self._drops.by_cause()),
@@ -202,8 +204,9 @@ class DecoderNode(Node):
             caption_started = time.monotonic()
             caption = self._captions.caption(side, fixed=settings.caption, every=settings.caption_every)
             caption_ms = (time.monotonic() - caption_started) * 1000
+            rows = self._rows.row_offset(received.data, side) if settings.rectify else 0.0
             result = self._decoder.decode(
-                received.data, side, caption=caption, steps=settings.steps, seed=settings.seed
+                received.data, side, caption=caption, steps=settings.steps, seed=settings.seed, row_offset=rows
             )
         except self._bad_packet as error:
             self._refuse("damaged", str(error))

@@ -12,7 +12,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mdic_ros.msg import Bitstream, StreamInfo
 from mdic_ros.nodes import qos
-from mdic_ros.nodes.camera_info import same_calibration, view_of
+from mdic_ros.nodes.camera_info import is_known, same_calibration, view_of
 from mdic_ros.nodes.diagnostics import Diagnostics, Health, Level, Meter, drop_values
 from mdic_ros.nodes.image_conversion import compressed_to_rgb, message_to_rgb, resize_image
 from mdic_ros.nodes.parameters import ENCODER, Parameters
@@ -123,7 +123,7 @@ class EncoderNode(Node):
             height, width = source.shape[:2]
             image = resize_image(source, settings.coded_height or height, settings.coded_width or width)
             finest = settings.rate_point if settings.rate_point >= 0 else None
-            view = view_of(self._camera_info) if settings.view == "auto" else settings.view
+            view = self._view = self._which(settings.view)
             packets = self._encoder.encode_all(image, rate_point=finest, view=view)
         except ValueError as error:  # ImageError, or the codec's: too small, too large
             self._refuse("bad_image", str(error))
@@ -146,9 +146,20 @@ class EncoderNode(Node):
         data.frombytes(packet)
         self._bitstream.publish(Bitstream(header=message.header, sequence=self._sequence, data=data))
         self._sequence = (self._sequence + 1) % 2**32
-        self._rate_point, self._view = choice.rate_point, view
+        self._rate_point = choice.rate_point
         self._output.add(len(packet))
         self._encode_ms.add((time.monotonic() - started) * 1000)
+
+    def _which(self, view: str) -> Any:
+        """The camera that is coded, left or right; logged whenever it changes, with what says so."""
+        why = "as the parameter view says"
+        if view == "auto":
+            view, why = view_of(self._camera_info), "as P[3] of camera_info says"
+            if not is_known(self._camera_info):
+                why = "there is no camera_info: if it is the right one, set the parameter view"
+        if view != self._view:
+            self.get_logger().info(f"coding the {view} camera of the pair ({why})")
+        return view
 
     def _announce(
         self, header: Any, source: tuple[int, int], coded: tuple[int, ...], encoding: str, packet: bytes

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from transformers import BlipConfig, BlipForConditionalGeneration, PreTrainedTokenizerBase
 
 from mdic_ros.models.captioner import Captioner
-from mdic_ros.models.text import IGNORE, find_nouns
-from mdic_ros.training.data import Pair, mirrored_caption
+from mdic_ros.models.text import IGNORE, find_nouns, mirrored_caption
+from mdic_ros.training.data import Pair
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """Of the images CLIP and BLIP were trained on, so that BLIP checkpoints and this one are fed alike."""

@@ -19,6 +19,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from mdic_ros.models.text import mirrored_caption
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -90,12 +92,6 @@ def disparities(left: Image.Image, right: Image.Image) -> tuple[npt.NDArray[np.f
 
     a, b = np.asarray(left), np.asarray(right)
     return match(a, b), match(b[:, ::-1], a[:, ::-1])[:, ::-1]
-
-
-def mirrored_caption(caption: str) -> str:
-    """Swaps the words left and right, for a mirrored pair."""
-    swap = {"left": "right", "right": "left"}
-    return re.sub(r"\b(left|right)\b", lambda match: swap[match[0]], caption)
 
 
 def earlier(pairs: list[Pair], most: int, scenes: Collection[str] = ()) -> list[list[int]]:

@@ -10,7 +10,7 @@ from PIL import Image
 from mdic_ros.datasets import open_stereo
 from mdic_ros.evaluation.anchors import ANCHORS, Anchor, Coded, _obus, _vcl_bytes, closest
 from mdic_ros.evaluation.metrics import decibel, ms_ssim, psnr
-from mdic_ros.evaluation.protocol import seen
+from mdic_ros.evaluation.protocol import as_coded
 
 BY_NAME = {anchor.name: anchor for anchor in ANCHORS}
 DEV = Path(__file__).parents[3] / "shared" / "data" / "stereo" / "dev"
@@ -128,7 +128,7 @@ def test_known_figures(name: str, setting: int, size: float, quality: float, sim
     pairs = []
     for drive in sorted(DEV.iterdir()):
         frame = open_stereo(drive)[5]
-        pairs.append((seen(frame.left, "kitti"), seen(frame.right, "kitti")))
+        pairs.append((as_coded(frame.left, "kitti"), as_coded(frame.right, "kitti")))
     coded = [BY_NAME[name].code(left, right, setting) for left, right in pairs]
     assert np.mean([c.bytes for c in coded]) == pytest.approx(size, rel=0.1, abs=1)
     assert np.mean([psnr(c.image, left) for c, (left, _) in zip(coded, pairs)]) == pytest.approx(quality, abs=0.6)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mdic_ros.codec import Decoder, Encoder
-from mdic_ros.evaluation.evaluate import Pair, load_pairs, make, measure, name_of, plan
+from mdic_ros.evaluation.evaluate import CommonRows, Pair, load_pairs, make, measure, name_of, plan
 from mdic_ros.evaluation.metrics import IMAGE_METRICS, psnr
 from mdic_ros.evaluation.results import Job, Pictures, Rows, Spool
 from mdic_ros.evaluation.variants import ABLATIONS
@@ -64,7 +64,8 @@ def test_variants_do_what_they_say(pairs: list[Pair], codec: tuple[Encoder, Deco
     pair, by_name = pairs[1], {name_of(pair): pair for pair in pairs}
     stream = encoder.encode_all(pair.coded)[2]
     jobs = [job for job in plan(pairs, 5, (1,), True, ())["a/1"] if job.setting == "2"]
-    made = {job.method: image for job, size, image in make(pair, jobs, by_name, encoder, decoder, {})}
+    common = CommonRows(pairs, encoder, decoder)
+    made = {job.method: image for job, size, image in make(pair, jobs, by_name, encoder, decoder, {}, common)}
     other = by_name[next(job.other for job in jobs if job.other)].side
     own, foreign, old = pair.side, other, pairs[0].side
 
@@ -75,6 +76,8 @@ def test_variants_do_what_they_say(pairs: list[Pair], codec: tuple[Encoder, Deco
         finally:
             decoder.ablate()
 
+    lower = np.concatenate([own[:1], own[:1], own[:-2]])
+    rows = common(pair, 2, 2)
     text, foreign_text = decoder.caption(own), decoder.caption(foreign)
     expected = {
         "full": decoded(own, text),
@@ -85,7 +88,8 @@ def test_variants_do_what_they_say(pairs: list[Pair], codec: tuple[Encoder, Deco
         "without G1": decoded(own, text, "g1"),
         "without G2": decoded(own, text, "g2"),
         "open mask": decoded(own, text, "mask"),
-        "side image 2 pixels lower": decoded(np.concatenate([own[:1], own[:1], own[:-2]]), text),
+        "side image 2 pixels lower": decoded(lower, text),
+        "side image 2 pixels lower, corrected": decoder.decode(stream, lower, caption=text, row_offset=rows).image,
         "open mask, foreign side image": decoded(foreign, foreign_text, "mask"),
         "side image 1 frame old": decoded(old, decoder.caption(old)),
     }

@@ -3,20 +3,20 @@
 import numpy as np
 import pytest
 
-from mdic_ros.evaluation.protocol import coded_size, seen, seen_share
+from mdic_ros.evaluation.protocol import as_coded, coded_size, seen_share
 
 
 def test_kitti_is_a_centre_crop() -> None:
     image = np.zeros((375, 1242, 3), np.uint8)
     image[2:372, 251:991] = 200
-    found = seen(image, "kitti")
+    found = as_coded(image, "kitti")
     assert found.shape == (128, 256, 3) and (found == 200).all()
     assert (
         seen_share(375, 1242, "kitti") > 0.5 > seen_share(720, 1280, "kitti")
         and seen_share(720, 1280, "cityscapes") == 1
     )
     with pytest.raises(ValueError, match=r"370x740.*300x1242"):
-        seen(image[:300], "kitti")
+        as_coded(image[:300], "kitti")
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_kitti_is_a_centre_crop() -> None:
 def test_whole_frames_are_resized(protocol: str, shape: tuple[int, int]) -> None:
     image = np.zeros((200, 400, 3), np.uint8)
     image[:, 200:] = 255
-    found = seen(image, protocol)
+    found = as_coded(image, protocol)
     assert found.shape == (*shape, 3) and coded_size(protocol) == shape
     assert (found[:, 0] == 0).all() and (found[:, -1] == 255).all()  # nothing is cropped
     assert abs(found.mean() - 127.5) < 2
@@ -33,15 +33,15 @@ def test_whole_frames_are_resized(protocol: str, shape: tuple[int, int]) -> None
 
 def test_native_is_the_image_itself() -> None:
     image = np.zeros((64, 128, 3), np.uint8)
-    assert seen(image, "native") is image and coded_size("native") is None
+    assert as_coded(image, "native") is image and coded_size("native") is None
     with pytest.raises(ValueError, match=r"63x128.*64 to 4096"):
-        seen(image[:63], "native")
+        as_coded(image[:63], "native")
 
 
 @pytest.mark.parametrize("protocol", ["63x256", "128x127", "4097x256", "128x5000", "0x0"])
 def test_sizes_that_the_codec_cannot_take(protocol: str) -> None:
     with pytest.raises(ValueError, match=f"{protocol}.*heights of 64 to 4096 and widths of 128 to 4096"):
-        seen(np.zeros((64, 128, 3), np.uint8), protocol)
+        as_coded(np.zeros((64, 128, 3), np.uint8), protocol)
 
 
 @pytest.mark.parametrize("protocol", ["", "kiti", "128", "128x", "-128x256", "128x256x3", "1e3x256"])

@@ -32,7 +32,7 @@ def test_the_report_says_what_it_takes_to_repeat_it(evaluated: Evaluated, tiny_b
     ].keys()
     assert "LPIPS (VGG16)" in {entry["name"] for entry in report["not_computed"]}
     lines = evaluated[1].joinpath("rows.jsonl").read_text().splitlines()
-    assert len(report["rows"]) == len(lines) == 3 * (2 * 5 + 9 * 5 + 1 + 6 + 6) + 5
+    assert len(report["rows"]) == len(lines) == 3 * (2 * 5 + 10 * 5 + 1 + 6 + 6) + 5
 
 
 def test_results_have_every_figure(evaluated: Evaluated) -> None:
@@ -136,8 +136,8 @@ def test_fewer_figures_than_before_and_versions_that_changed(
     again = run(street, tiny_bundle, options, tmp_path, "", silent)
     assert again is not None and file.read_text().count("\n") == 10
     assert all("LPIPS (VGG16)" not in result["figures"] for result in again.report["results"])
-    monkeypatch.setattr("mdic_ros.evaluation.run.__version__", "0.0.0")
-    with pytest.raises(ResumeError, match="other versions of the libraries"):
+    monkeypatch.setattr("mdic_ros.evaluation.made.__version__", "0.0.0")
+    with pytest.raises(ResumeError, match="other code or libraries"):
         run(street, tiny_bundle, options, tmp_path, "", silent)
 
 

@@ -59,10 +59,23 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("stage", "text", "message"),
+    [
+        ("codec", "grids: ['1/2', '1']", "groups has 5 entries, it must have one per grid: 2"),
+        ("codec", "rate_share: [0.5, 0.5]", "rate_share has 2 entries, it must have one per grid: 5"),
+        ("realism", "soft_rate_weight: 0.1", "unknown option 'soft_rate_weight'"),  # the codec's alone
+    ],
+)
+def test_options_of_the_one_or_the_other_stage(tmp_path, stage, text, message):
+    file = tmp_path / f"{stage}.yaml"
+    file.write_text(f"{stage}:\n  {text}\n")
+    with pytest.raises(ConfigError, match=message):
+        StageConfig(stage, file)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("grids: ['1/2', '1']", "groups has 5 entries, it must have one per grid: 2"),
-        ("rate_share: [0.5, 0.5]", "rate_share has 2 entries, it must have one per grid: 5"),
         ("rate_share: [0.2, 0.2, 0.2, 0.2, 0.3]", r"rate_share is .*, it must be shares that sum to 1"),
         ("rate_share: [-0.2, 0.4, 0.2, 0.3, 0.3]", "it must be shares"),
         ("no_text: 1.5", "no_text is 1.5, it must be a share, 0 to 1"),
