@@ -77,7 +77,7 @@ def _pairing(reader: BagReader, left: str | None, right: str | None, slop_s: flo
             if len(cameras) > 1:
                 _print(f"stereo: {error}")
             return
-        names = coded, side
+        names = (side, coded) if _view(reader, coded) == "right" else (coded, side)
     topics = index_images(reader, names)
     for name in names:
         stamps = np.array(topics[name].stamps)
@@ -112,9 +112,22 @@ def _streams(reader: BagReader) -> None:
                 sizes = [len(data) for _, data in packets]
                 rate = payload_kbps(sizes, [stamp for stamp, _ in packets])
                 _print(
-                    f"{name}: {len(sizes)} packets of {min(sizes)} to {max(sizes)} bytes, "
-                    f"{sum(sizes) / len(sizes):.1f} on average, {_number(rate, 2)} kbit/s"
+                    f"{name}: {len(sizes)} packets of the {_view(reader, name)} camera, "
+                    f"{min(sizes)} to {max(sizes)} bytes, {sum(sizes) / len(sizes):.1f} on average, "
+                    f"{_number(rate, 2)} kbit/s"
                 )
+
+
+def _view(reader: BagReader, topic: str) -> str:
+    """Which camera a Bitstream topic is of, by its first packet that has a header; left if none has."""
+    from .codec import BitstreamError, inspect
+
+    for message in reader.messages([topic]):
+        try:
+            return inspect(bytes(reader.decode(message).data)).view
+        except BitstreamError:
+            continue
+    return "left"
 
 
 def describe_bundle(path: Path) -> None:

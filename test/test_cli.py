@@ -182,6 +182,9 @@ def test_image_to_packet_to_picture(mdic: Mdic, pairs: Path, tmp_path: Path, tin
     assert decoded.read_bytes() == first
     mdic("decode", packet, decoded, "--side", right, "--model", tiny_bundle, "--force", "--seed", 3)
     assert decoded.read_bytes() != first
+    mdic("encode", right, packet, "--size", "64x128", "--model", tiny_bundle, "--view", "right", "--force")
+    assert "128x64, of the right camera" in mdic("info", packet).out
+    assert mdic("encode", right, packet, "--view", "middle", "--model", tiny_bundle, "--force").code == 2
     alone = mdic("decode", packet, tmp_path / "b.png", "--model", tiny_bundle)
     assert (alone.code, "--side" in alone.err) == (0, True)
 

@@ -24,6 +24,7 @@ from mdic_ros.datasets.bag import (
     stamp_ns,
 )
 from mdic_ros.datasets.images import encode_image, from_image_message, resize_image
+from mdic_ros.describe import describe_bag
 from mdic_ros.offline import (
     DecodeOptions,
     EncodeOptions,
@@ -112,7 +113,9 @@ class TestEncode:
         for index, packet in enumerate(packets(tmp_path / "c")):
             assert packet == encoder.encode(resize_image(picture(index), *SIZE))
 
-    def test_the_right_camera(self, street: Path, tmp_path: Path, encoder: Encoder, decoder: Decoder) -> None:
+    def test_the_right_camera(
+        self, street: Path, tmp_path: Path, encoder: Encoder, decoder: Decoder, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         encode_recording(street, tmp_path / "c", encoder, EncodeOptions(size=SIZE, view="right"))
         with BagReader(tmp_path / "c") as reader:
             assert {name: topic.count for name, topic in reader.topics.items()} == {
@@ -126,12 +129,23 @@ class TestEncode:
         messages = read(tmp_path / "c", "/stereo/right/bitstream")
         assert [stamp_ns(m.header) for m in messages] == [START + i * 100 * MS - 500_000 for i in range(4)]
         assert {m.header.frame_id for m in messages} == {"stereo_right"}
+        describe_bag(tmp_path / "c")
+        told = capsys.readouterr().out
+        assert "4 packets of the right camera" in told and "right minus left -0.500 ms" in told
         summary = decode_bag(tmp_path / "c", tmp_path / "d", decoder, DecodeOptions(caption=""))
         assert summary.without_side == 0
         first = from_image_message(read(tmp_path / "d", "/stereo/right/image_reconstructed")[0], "first")
         side = resize_image(picture(0), *SIZE)
         expected = decoder.decode(bytes(messages[0].data), side, caption="").image
         np.testing.assert_array_equal(first, expected)
+
+    def test_a_recording_of_the_right_camera_alone(self, street: Path, tmp_path: Path, encoder: Encoder) -> None:
+        alone = rewrite(street, tmp_path / "alone", lambda topic, message: message if "right" in topic else None)
+        options = {"right_topic": "/stereo/right/image_raw"}
+        encode_recording(alone, tmp_path / "c", encoder, EncodeOptions(size=SIZE, view="right"), **options)
+        assert len(packets(tmp_path / "c", "/stereo/right/bitstream")) == 4
+        with pytest.raises(DatasetError):
+            encode_recording(alone, tmp_path / "d", encoder, EncodeOptions(size=SIZE), **options)
 
     def test_the_right_camera_of_files(self, street: Path, tmp_path: Path, encoder: Encoder) -> None:
         for index in range(2):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mdic_ros.codec.decoder import Decoder
+from mdic_ros.codec.decoder import MAX_ROWS, Decoder
 from mdic_ros.codec.images import Image
 from mdic_ros.models.row_offset import RowOffset
 
@@ -39,4 +39,5 @@ class RowKeeper:
     @property
     def likely(self) -> float:
         """What is corrected now, rows of the coded size."""
-        return self._known.likely if self._frames >= self.FIRST else 0.0
+        found = self._known.likely if self._frames >= self.FIRST else 0.0
+        return max(-MAX_ROWS, min(MAX_ROWS, found))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mdic_ros.codec import Bundle, Decoder, Encoder, default_bundle
+from mdic_ros.codec import Bundle, Decoder, Encoder, RowKeeper, default_bundle
 from mdic_ros.datasets import open_stereo
 from mdic_ros.evaluation.metrics import psnr
 from mdic_ros.resources import resource
@@ -55,6 +55,25 @@ def test_the_right_camera_is_coded_as_well_as_the_left_one(encoder, decoder, vie
         assert psnr(decoder.decode(data, side).image, coded) > psnr(side, coded) + 3, view
     wrong = decoder.decode(encoder.encode(right, rate_point=2, view="left"), left).image
     assert psnr(wrong, right) < psnr(decoder.decode(data, left).image, right) - 2  # so it has to be told
+
+
+def test_cameras_that_are_not_quite_rectified_are_found_out_and_corrected(encoder, decoder):
+    with open_stereo(resource("sample/street")) as source:
+        frames = [source[index] for index in range(0, 40, 4)]
+    views = [[np.asarray(Image.fromarray(v).resize((256, 128))) for v in (f.left, f.right)] for f in frames]
+    right, lower = RowKeeper(decoder), RowKeeper(decoder)
+    for left, side in views:
+        data = encoder.encode(left, rate_point=2)
+        assert right.row_offset(data, side) == lower.row_offset(data, np.roll(side, 2, axis=0)) == 0  # not yet
+    assert abs(right.likely) < 0.3 and abs(lower.likely - 2) < 0.3
+    left, side = views[5]
+    side, data = np.roll(side, 2, axis=0), encoder.encode(left)
+    as_it_is, corrected = (
+        psnr(decoder.decode(data, side, row_offset=rows).image, left) for rows in (0.0, lower.likely)
+    )
+    assert corrected > as_it_is + 1
+    with pytest.raises(ValueError, match="row_offset must be -64 to 64 rows, not nan"):
+        decoder.decode(data, side, row_offset=float("nan"))
 
 
 def test_a_caption_of_ones_own_changes_the_picture(encoder, decoder, views):

@@ -300,6 +300,9 @@ def test_stereo_topics() -> None:
     with pytest.raises(DatasetError, match="several"):
         stereo_topics(rigs)
     assert stereo_topics(rigs, "/rear/left/image") == ("/rear/left/image", "/rear/right/image")
+    arms = topics(*(f"/{arm}_arm/{side}/image" for arm in ("left", "right") for side in ("left", "right")))
+    assert stereo_topics(arms, "/left_arm/left/image") == ("/left_arm/left/image", "/left_arm/right/image")
+    assert stereo_topics(topics("/left/left_image", "/right/right_image")) == ("/left/left_image", "/right/right_image")
     with pytest.raises(DatasetError, match=r"--left-topic.*/a, /b"):
         stereo_topics(topics("/a", "/b"))
     with pytest.raises(DatasetError, match="no images in topic /c"):

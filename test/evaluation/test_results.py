@@ -1,12 +1,24 @@
 """Rows in their files: kept, found again, refused."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mdic_ros.evaluation.results import Job, Pictures, ResumeError, Row, Rows, Spool, group, summarise, unique_slug
+from mdic_ros.evaluation.results import (
+    Job,
+    Lazy,
+    Pictures,
+    ResumeError,
+    Row,
+    Rows,
+    Spool,
+    group,
+    summarise,
+    unique_slug,
+)
 
 JOB = Job("drive/0", "full", "2", 1)
 
@@ -37,6 +49,18 @@ def test_rows_of_something_else_are_refused(tmp_path: Path, fingerprint: str, pr
     Rows(tmp_path, "abc", "kitti").add(row())
     with pytest.raises(ResumeError, match=r"holds figures of bundle abc in protocol kitti, not of .* --output"):
         Rows(tmp_path, fingerprint, protocol)
+
+
+def test_lazy_images_are_read_when_they_are_looked_at() -> None:
+    read: list[int] = []
+
+    def reader(number: int) -> Callable[[], np.ndarray]:
+        return lambda: read.append(number) or np.full((2, 2, 3), number, np.uint8)
+
+    images = Lazy([reader(n) for n in range(4)])
+    assert len(images) == 4 and read == []
+    assert images[2][0, 0, 0] == 2 and [int(i[0, 0, 0]) for i in images[1:3]] == [1, 2]
+    assert [int(i[0, 0, 0]) for i in images] == [0, 1, 2, 3] and read == [2, 1, 2, 0, 1, 2, 3]
 
 
 def test_rows_of_other_versions_are_refused(tmp_path: Path) -> None:

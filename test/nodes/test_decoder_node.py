@@ -13,7 +13,7 @@ from mdic_ros.msg import Bitstream, DecodeReport, StreamInfo
 from ros_bench import BEST_EFFORT, LATCHED, Bench, compressed, header, pixels, raw
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from mdic_ros.codec import Decoder, Encoder
+from mdic_ros.codec import Decoder, Encoder, RowKeeper
 from mdic_ros.nodes.decoder_node import DecoderNode
 from mdic_ros.nodes.runtime import StartError, stamp_ns
 
@@ -122,6 +122,23 @@ def test_the_picture_is_the_codecs_and_everything_about_it_is_told(bench, tiny_b
     assert math.isnan(report.age_ms)  # 1970 and now are not of one clock
     bench.wait(lambda: link.infos, "no camera_info")
     assert (link.infos[0].k[0], stamp_ns(link.infos[0].header)) == (50.0, 1000 * MS)
+
+
+@pytest.mark.parametrize("rectify", [True, False])
+def test_rows_are_measured_on_ten_frames_and_then_corrected(bench, tiny_bundle, decoder, views, rectify):
+    encoder, keeper = Encoder.from_pretrained(tiny_bundle), RowKeeper(decoder)
+    link = Link(bench, tiny_bundle, rectify=rectify)
+    link.announce(decoder)
+    for number in range(12):
+        left, right = views[number % 3]
+        data = encoder.encode(right, view="right")  # the packet says so: the decoder has no parameter for it
+        rows = keeper.row_offset(data, left) if rectify else 0.0
+        link.side.publish(raw(left, 1000 + number))
+        link.send(data, 1000 + number, number)
+        link.decoded(number + 1)
+        expected = decoder.decode(data, left, caption="a street", row_offset=rows)
+        np.testing.assert_array_equal(pixels(link.images[-1]), expected.image)
+    assert link.node._rows.likely == keeper.likely
 
 
 def test_age_is_told_when_the_clocks_match(bench, tiny_bundle, packets):
