@@ -59,8 +59,8 @@ def test_the_right_camera_is_coded_as_well_as_the_left_one(encoder, decoder, vie
 
 def test_cameras_that_are_not_quite_rectified_are_found_out_and_corrected(encoder, decoder):
     with open_stereo(resource("sample/street")) as source:
-        frames = [source[index] for index in range(0, 40, 4)]
-    views = [[np.asarray(Image.fromarray(v).resize((256, 128))) for v in (f.left, f.right)] for f in frames]
+        frames = [(source[index].left, source[index].right) for index in range(0, 40, 4)]
+    views = [[np.asarray(Image.fromarray(image).resize((256, 128))) for image in frame] for frame in frames]
     right, lower = RowKeeper(decoder), RowKeeper(decoder)
     for left, side in views:
         data = encoder.encode(left, rate_point=2)
