@@ -4,7 +4,7 @@ from mdic_ros.codec.bitstream import BitstreamError, BitstreamInfo, View, inspec
 from mdic_ros.codec.bundle import Bundle, BundleError, default_bundle
 from mdic_ros.codec.decoder import Decoder, Reconstruction
 from mdic_ros.codec.encoder import BudgetError, Encoder
-from mdic_ros.codec.rows import RowKeeper
+from mdic_ros.codec.rows import RowKeeper, RowOffset
 
 __all__ = [
     "BitstreamError",
@@ -16,6 +16,7 @@ __all__ = [
     "Encoder",
     "Reconstruction",
     "RowKeeper",
+    "RowOffset",
     "View",
     "default_bundle",
     "inspect",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mdic_ros.codec import Decoder, Encoder, RowKeeper, View
+from mdic_ros.codec import Decoder, Encoder, RowKeeper, RowOffset, View
 from mdic_ros.evaluation.anchors import Anchor
 from mdic_ros.evaluation.metrics import Image, ImageMetric
 from mdic_ros.evaluation.protocol import as_coded, seen_share
@@ -186,7 +186,7 @@ def make(
 
 
 class CommonRows:
-    """The row offset of a drive's rig, measured on its first images as `RowKeeper` does; what is known is kept.
+    """The row offset of a drive's rig, measured on as many of its images as `RowKeeper` begins with, if there are.
 
     Args:
         pairs: all that there are.
@@ -201,11 +201,11 @@ class CommonRows:
         """Rows, at a rate point, with side images that are lower by `drop` rows."""
         rig = (pair.drive, pair.view, pair.size)
         if (*rig, point, drop) not in self._known:
-            keeper = RowKeeper(self._decoder)
+            found = RowOffset()
             for other in [p for p in self._pairs if (p.drive, p.view, p.size) == rig][: RowKeeper.FIRST]:
                 data = self._encoder.encode(other.coded, rate_point=point, view=other.view)
-                keeper.row_offset(data, lowered(other.side, drop))
-            self._known[(*rig, point, drop)] = keeper.likely
+                found = found.and_then(self._decoder.measure_rows(data, lowered(other.side, drop)))
+            self._known[(*rig, point, drop)] = found.likely
         return self._known[(*rig, point, drop)]
 
 

@@ -49,7 +49,7 @@ ABLATIONS = (
     Variant("side image 2 pixels lower", "its own, as from cameras that are not quite rectified", drop=2),
     Variant(
         "side image 2 pixels lower, corrected",
-        "by what the decoder measures on the first ten frames of the drive, as the node does",
+        "by what the decoder measures on the first ten images of the drive, or on those that there are",
         drop=2,
         rectify=True,
     ),
