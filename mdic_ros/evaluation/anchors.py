@@ -41,7 +41,7 @@ class Anchor:
         bytes_counted: which bytes :attr:`Coded.bytes` has in it.
         settings: quality or quantiser from coarse to fine. Where the codec goes that low they span 50 to 1600 bytes of
             a 128x256 street scene, else they begin at its coarsest.
-        code: (left, right, setting) to what is decoded of the left image: H x W x 3 uint8 RGB of any size from 64x64
+        code: (coded image, side image, setting) to what is decoded of the coded image: H x W x 3 uint8 RGB of any size from 64x64
             up, one setting out of the span of ``settings``. Deterministic.
     """
 
@@ -157,7 +157,7 @@ def _x265_intra(left: Image, right: Image, qp: int) -> Coded:
 
 
 def _x265_joint(left: Image, right: Image, qp: int) -> Coded:
-    """The left image as a P frame of the right one, which is nearly lossless and not counted.
+    """The coded image as a P frame of the side image, which is nearly lossless and not counted.
 
     ``ipratio`` is the only way through PyAV to give the two different quantisers: 250 leaves the first one at 0 to 3
     whatever the second has.
