@@ -41,8 +41,8 @@ class Anchor:
         bytes_counted: which bytes :attr:`Coded.bytes` has in it.
         settings: quality or quantiser from coarse to fine. Where the codec goes that low they span 50 to 1600 bytes of
             a 128x256 street scene, else they begin at its coarsest.
-        code: (coded image, side image, setting) to what is decoded of the coded image: H x W x 3 uint8 RGB of any size from 64x64
-            up, one setting out of the span of ``settings``. Deterministic.
+        code: (coded image, side image, setting) to what is decoded of the coded image: H x W x 3 uint8 RGB of any size
+            from 64x64 up, one setting out of the span of ``settings``. Deterministic.
     """
 
     name: str
