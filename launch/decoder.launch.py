@@ -17,6 +17,7 @@ PARAMETERS = (
     "seed",
     "caption",
     "caption_every",
+    "rectify",
     "sync_slop_s",
     "side_wait_s",
     "on_missing_side",

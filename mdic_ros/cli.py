@@ -420,7 +420,10 @@ def decode(
     from .datasets.images import encode_image, read_image, resize_image
 
     info = inspect(packet)
-    image = resize_image(read_image(Path(side)), info.height, info.width) if side else None
+    image = read_image(Path(side)) if side else None
+    if image is not None and image.shape[:2] != (info.height, info.width):
+        _say(f"the side image, {image.shape[1]}x{image.shape[0]}, is scaled to the coded {info.width}x{info.height}")
+        image = resize_image(image, info.height, info.width)
     result = decoder.decode(packet, image, caption=caption, steps=steps, seed=seed)
     _write_file(output, encode_image(result.image, "png"))
     cut = ", cut on its way" if result.cut else ""
