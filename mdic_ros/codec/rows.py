@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mdic_ros.codec.bitstream import inspect
 from mdic_ros.codec.decoder import MAX_ROWS, Decoder
 from mdic_ros.codec.images import Image
 from mdic_ros.models.row_offset import RowOffset
@@ -17,7 +18,7 @@ class RowKeeper:
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
-        self._size: tuple[int, ...] = ()
+        self._rig: tuple[object, ...] = ()  # what an offset is of: in rows of this size, seen from this camera
         self._known, self._frames = RowOffset(), 0
 
     def row_offset(self, data: bytes, side: Image | None) -> float:
@@ -28,8 +29,8 @@ class RowKeeper:
         """
         if side is None:
             return 0.0
-        if side.shape != self._size:
-            self._size, self._known, self._frames = side.shape, RowOffset(), 0
+        if (rig := (side.shape, inspect(data).view)) != self._rig:
+            self._rig, self._known, self._frames = rig, RowOffset(), 0
         before = self.likely
         if self._frames < self.FIRST or self._frames % self.EVERY == 0:
             self._known = self._known.and_then(self._decoder.measure_rows(data, side, before))

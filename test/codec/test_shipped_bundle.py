@@ -66,10 +66,14 @@ def test_cameras_that_are_not_quite_rectified_are_found_out_and_corrected(encode
         data = encoder.encode(left, rate_point=2)
         assert right.row_offset(data, side) == lower.row_offset(data, np.roll(side, 2, axis=0)) == 0  # not yet
     assert abs(right.likely) < 0.3 and abs(lower.likely - 2) < 0.3
+    found = lower.likely
+    left, side = views[0]  # the other camera is coded now: what was lower is higher
+    assert lower.row_offset(encoder.encode(np.roll(side, 2, axis=0), rate_point=2, view="right"), left) == 0
+    assert lower.likely == 0
     left, side = views[5]
     side, data = np.roll(side, 2, axis=0), encoder.encode(left)
     as_it_is, corrected = (
-        psnr(decoder.decode(data, side, row_offset=rows).image, left) for rows in (0.0, lower.likely)
+        psnr(decoder.decode(data, side, row_offset=rows).image, left) for rows in (0.0, found)
     )
     assert corrected > as_it_is + 1
     with pytest.raises(ValueError, match="row_offset must be -64 to 64 rows, not nan"):
