@@ -9,10 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from mdic_ros.errors import ImageError, MdicError
+
 VERSION = 1
 FINGERPRINT_BYTES = 32
 MIN_HEIGHT, MIN_WIDTH, MAX_SIDE = 64, 128, 4096
 MAX_SCALES = 16  # the rate point is a nibble
+
+#: Images are padded to whole multiples of this many pixels, so that token grids down to a quarter of the feature grid are
+#: whole, and so are four levels of the denoiser on the latent (8 pixels).
+MULTIPLE = 64
+FEATURE_STRIDE = 16  #: pixels per position of the feature grid
 
 View = Literal["left", "right"]  #: which camera of the stereo pair an image is of
 RIGHT_VIEW = 0x80  # set in the geometry byte when the coded image is the right camera's
@@ -79,7 +86,18 @@ _CODES = {size: code for code, size in enumerate(GEOMETRIES, 1)}
 assert len(_CODES) == len(GEOMETRIES) < RIGHT_VIEW
 
 
-class BitstreamError(ValueError):
+def padded_size(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of an image of this size as it is coded: padded at the bottom and at the right."""
+    return -(-height // MULTIPLE) * MULTIPLE, -(-width // MULTIPLE) * MULTIPLE
+
+
+def feature_grid(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of the feature grid of an image of height x width pixels; token grids are fractions of it."""
+    rows, columns = padded_size(height, width)
+    return rows // FEATURE_STRIDE, columns // FEATURE_STRIDE
+
+
+class BitstreamError(MdicError):
     """A packet that cannot be decoded: damaged, cut too short, foreign, of another version or model."""
 
 
@@ -114,14 +132,15 @@ def pack_header(rate_point: int, fingerprint: bytes, height: int, width: int, vi
         height, width: size of the coded image, 64 .. 4096 and 128 .. 4096 pixels.
         view: the camera that is coded.
     Raises:
-        ValueError: an argument outside these ranges.
+        ImageError: the size cannot be coded.
+        ValueError: another argument outside these ranges.
     """
     if not 0 <= rate_point < MAX_SCALES:
         raise ValueError(f"rate point {rate_point} is not in 0..{MAX_SCALES - 1}")
     if len(fingerprint) != FINGERPRINT_BYTES:
         raise ValueError(f"a fingerprint has {FINGERPRINT_BYTES} bytes, not {len(fingerprint)}")
     if not (MIN_HEIGHT <= height <= MAX_SIDE and MIN_WIDTH <= width <= MAX_SIDE):
-        raise ValueError(
+        raise ImageError(
             f"cannot code an image of {height}x{width}: heights are {MIN_HEIGHT} to {MAX_SIDE}, "
             f"widths {MIN_WIDTH} to {MAX_SIDE} pixels"
         )
