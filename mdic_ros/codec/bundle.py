@@ -1,55 +1,66 @@
-"""A bundle: one model as a folder in diffusers' layout, with digests of its files and a fingerprint over them.
+"""A bundle: one model as a folder in diffusers' layout, with a digest of every file and a fingerprint.
 
-`model_index.json` names the class of every component and the SHA-256 of every file. The fingerprint is the SHA-256 of
-that list, so the robot, which has only its half of the files, knows the fingerprint of the whole; files that are loaded
-are checked against their digests. Only safetensors and JSON are read: nothing is unpickled, nothing is downloaded.
+`model_index.json` names the class of every component and the SHA-256 of every file. A bundle is exactly these files:
+libraries look for further ones by name (an index file with shards of other weights, code), so a folder that holds a
+file that is not listed is refused. Files are checked against their digests before they are read. Only safetensors,
+JSON and ONNX are read: nothing is unpickled, nothing is downloaded, no code comes with a model.
+
+The fingerprint covers the files that decide what the bytes of a packet mean: see `FINGERPRINTED`. It is computed from
+the index alone, so that a robot that has only its half of the files knows the fingerprint of the whole.
+
+This module needs no PyTorch. `mdic_ros.codec.components` loads the components that do.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
-from collections.abc import Mapping
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
 from os import PathLike
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-import torch
-import transformers
-from diffusers import ModelMixin
-from torch import nn
-
-from mdic_ros.models.captioner import Captioner
+from mdic_ros.errors import MdicError
 from mdic_ros.resources import resource
-
-transformers.utils.logging.disable_progress_bar()  # small files; a bar per component would only scroll the terminal
 
 INDEX = "model_index.json"
 
-#: The classes a component may have; a bundle cannot make us import anything else.
+#: Library and class of each component, as the index names them; a bundle cannot make us import anything else.
 CLASSES = {
-    "vae": {"diffusers.AutoencoderKL"},
-    "hyper_align": {"mdic_ros.models.hyper_align.HyperAlign"},
-    "hyper_align_side": {"mdic_ros.models.hyper_align.HyperAlign"},
-    "quantizer": {"mdic_ros.models.quantizer.MultiScaleQuantizer"},
-    "entropy_model": {"mdic_ros.models.entropy_model.EntropyModel"},
-    "mask_generator": {"mdic_ros.models.mask_generator.MaskGenerator"},
-    "side_alignment": {"mdic_ros.models.side_alignment.SideAlignment"},
-    "side_fusion": {"mdic_ros.models.side_fusion.SideFusion"},
-    "unet": {"diffusers.UNet2DConditionModel"},
-    "detail_refiner": {"mdic_ros.models.detail_refiner.DetailRefiner"},
-    "text_encoder": {"transformers.CLIPTextModel"},
-    "tokenizer": {"transformers.CLIPTokenizer"},
-    "captioner": {"mdic_ros.models.captioner.Captioner"},
-    "scheduler": {"diffusers.DDIMScheduler"},
+    "vae": ("diffusers", "AutoencoderKL"),
+    "hyper_align": ("mdic_ros", "HyperAlign"),
+    "hyper_align_side": ("mdic_ros", "HyperAlign"),
+    "quantizer": ("mdic_ros", "MultiScaleQuantizer"),
+    "encoder": ("onnxruntime", "InferenceSession"),
+    "entropy_model": ("mdic_ros", "EntropyModel"),
+    "mask_generator": ("mdic_ros", "MaskGenerator"),
+    "side_alignment": ("mdic_ros", "SideAlignment"),
+    "side_fusion": ("mdic_ros", "SideFusion"),
+    "unet": ("diffusers", "UNet2DConditionModel"),
+    "detail_refiner": ("mdic_ros", "DetailRefiner"),
+    "text_encoder": ("transformers", "CLIPTextModel"),
+    "tokenizer": ("transformers", "CLIPTokenizer"),
+    "captioner": ("mdic_ros", "Captioner"),
+    "scheduler": ("diffusers", "DDIMScheduler"),
 }
 
-ROBOT = ("vae", "hyper_align", "quantizer", "entropy_model")
-WORKSTATION = tuple(CLASSES)
+#: What the robot reads. `encoder` is what `vae`, `hyper_align` and `quantizer` do to an image, as one ONNX graph.
+ROBOT = ("encoder", "entropy_model")
+#: What the workstation reads: `hyper_align` measures rows there.
+WORKSTATION = tuple(name for name in CLASSES if name != "encoder")
+#: What decides which tokens the bytes stand for, and which picture the tokens stand for. Not the encoder's networks,
+#: which may choose other tokens and still be understood, and not the captioner, which only makes an input.
+FINGERPRINTED = tuple(name for name in CLASSES if name not in ("hyper_align", "encoder", "captioner"))
+
+#: Files at the top of the folder that no loader reads. Names that begin with a dot are let be there, too: what Git and
+#: file managers leave (.git, .gitattributes, .DS_Store). Inside a component's folder nothing is.
+UNLISTED = (INDEX, "README.md", "LICENSE")
 
 
-class BundleError(ValueError):
+class BundleError(MdicError):
     """A folder that is not a whole, undamaged bundle. The message names the file and what to do."""
 
 
@@ -59,13 +70,24 @@ def default_bundle() -> Path:
 
 
 class Bundle:
-    """A bundle on disk: its names, and its components on demand.
+    """A bundle on disk: its names, its digests, its fingerprint.
+
+    Folders of components that are not needed may be missing. Listed files may be symbolic links, as a symlinked
+    install makes them, since their content is checked; folders may not.
 
     Args:
         path: folder with a `model_index.json`; None = the shipped bundle.
 
+    Attributes:
+        path: the folder.
+        model_id: name of the model.
+        guidance: classifier-free guidance of the denoiser, 1 = none.
+        digests: SHA-256 in hex by file, names relative to the folder with "/".
+        components: names of the components that the index lists.
+        fingerprint: 64 hex digits.
+
     Raises:
-        BundleError: no such folder, or its index is not one.
+        BundleError: no such folder, its index is not one, or the folder holds a file that the index does not list.
     """
 
     def __init__(self, path: str | PathLike[str] | None = None) -> None:
@@ -74,16 +96,31 @@ class Bundle:
         if not index.is_file():
             raise BundleError(f"{self.path} is no bundle: it has no {INDEX}")
         try:
-            content = json.loads(index.read_text())
+            content = json.loads(index.read_text(encoding="utf-8"))
             self.model_id: str = content["model_id"]
             self.guidance = float(content.get("guidance_scale", 1.0))
             self.digests: dict[str, str] = dict(content["sha256"])
-            self.classes = {name: ".".join(content[name]) for name in CLASSES if name in content}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            classes = {name: content[name] for name in CLASSES if name in content}
+            if not isinstance(self.model_id, str) or not math.isfinite(self.guidance):
+                raise ValueError("model_id is a text and guidance_scale a number")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BundleError(f"{index} is damaged: {error!r}") from error
-        for name, found in self.classes.items():
-            if found not in CLASSES[name]:
+        for name, found in classes.items():
+            # Of the library only the package: modules inside it move from version to version.
+            library, kind = CLASSES[name]
+            if not isinstance(found, list) or [str(found[0]).split(".")[0], *found[1:]] != [library, kind]:
                 raise BundleError(f"{index}: {name} cannot be a {found}")
+        self.components = tuple(classes)
+        for name, digest in self.digests.items():
+            if not _is_listed_name(name, self.components):
+                raise BundleError(f"{index} lists {name!r}, which is no file of a component's folder")
+            if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
+                raise BundleError(f"{index}: the digest of {name} is no SHA-256")
+        for name in _files(self.path):
+            if name not in self.digests:
+                raise BundleError(
+                    f"{self.path / name} is not listed in {INDEX}, and a bundle is exactly its listed files: remove it"
+                )
         self.fingerprint = fingerprint(self.digests)
 
     def check(self, component: str) -> Path:
@@ -93,46 +130,40 @@ class Bundle:
             BundleError: a file is missing or another one, or the bundle has no such component.
         """
         names = [name for name in self.digests if name.startswith(f"{component}/")]
-        if component not in self.classes or not names:
-            raise BundleError(f"{self.path} has no {component}")
+        if component not in self.components or not names:
+            how = ": `mdic export` makes it" if component == "encoder" else ""
+            raise BundleError(f"{self.path} has no {component}{how}")
         for name in names:
             file = self.path / name
-            if ".." in Path(name).parts or not file.is_file():
+            if not file.is_file():
                 raise BundleError(f"{file} is missing: copy the bundle again, whole")
             if sha256(file) != self.digests[name]:
                 raise BundleError(f"{file} is not the file that {INDEX} lists: copy the bundle again")
         return self.path / component
 
-    def load(self, component: str, device: str | torch.device = "cpu") -> Any:
-        """One component on a device, in float32 and evaluation mode.
 
-        Raises:
-            BundleError: see `check`; also if the files do not fit the class.
-        """
-        folder = self.check(component)
-        module, name = self.classes[component].rsplit(".", 1)
-        try:
-            if component == "captioner":
-                return Captioner.from_pretrained(folder, self.load("tokenizer"), device)
-            kind = getattr(importlib.import_module(module), name)
-            options: dict[str, Any] = {"local_files_only": True}
-            if issubclass(kind, nn.Module):
-                options["use_safetensors"] = True
-                if component != "entropy_model":  # evaluated exactly, so its weights stay as they are stored
-                    options["torch_dtype" if module != "transformers" else "dtype"] = torch.float32
-            if issubclass(kind, ModelMixin):
-                part, info = kind.from_pretrained(folder, output_loading_info=True, **options)
-                if missing := sorted(info["missing_keys"]):  # the library would go on with random numbers
-                    raise BundleError(f"{folder} is of another version of {name}: it has no {missing[0]}")
-            else:
-                part = kind.from_pretrained(folder, **options)
-        except BundleError:
-            raise
-        except Exception as error:  # libraries raise all kinds on files that do not fit
-            raise BundleError(f"{folder} cannot be loaded as a {name}: {error}") from error
-        if isinstance(part, nn.Module):
-            part = part.to(device).eval().requires_grad_(False)
-        return part
+def _is_listed_name(name: str, components: tuple[str, ...]) -> bool:
+    """Whether this is a relative path below a component's folder, written in the one way there is."""
+    path = PurePosixPath(name)
+    parts = path.parts
+    return str(path) == name and len(parts) > 1 and parts[0] in components and not {"..", "\\", "\0"} & {*parts, *name}
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """Files below the folder that have to be listed, relative to it, with "/".
+
+    Raises:
+        BundleError: a folder in it is a symbolic link.
+    """
+    for root, folders, files in os.walk(folder):
+        at = Path(root).relative_to(folder)
+        if not at.parts:
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            files = [name for name in files if name not in UNLISTED and not name.startswith(".")]
+        for name in folders:
+            if (Path(root) / name).is_symlink():
+                raise BundleError(f"{Path(root) / name} is a symbolic link to a folder: copy its files there")
+        yield from sorted((at / name).as_posix() for name in files)
 
 
 def sha256(file: Path) -> str:
@@ -142,8 +173,9 @@ def sha256(file: Path) -> str:
 
 
 def fingerprint(digests: Mapping[str, str]) -> str:
-    """SHA-256, hex, over the sorted list of file names and digests."""
-    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
+    """SHA-256, hex, over the sorted names and digests of the files of `FINGERPRINTED` components."""
+    decisive = {name: digest for name, digest in digests.items() if name.split("/")[0] in FINGERPRINTED}
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(decisive.items()))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
@@ -167,8 +199,7 @@ def write_index(path: Path, model_id: str, *, guidance_scale: float = 1.0) -> st
     }
     index: dict[str, Any] = {"_class_name": "MDIC", "model_id": model_id, "guidance_scale": guidance_scale}
     for name in components:
-        (known,) = CLASSES[name]
-        index[name] = known.rsplit(".", 1)
+        index[name] = CLASSES[name]
     index["sha256"] = digests
     (path / INDEX).write_text(json.dumps(index, indent=2) + "\n")
     return fingerprint(digests)

@@ -15,7 +15,8 @@ from mdic_ros.codec.bitstream import BitstreamInfo, split
 from mdic_ros.codec.bundle import WORKSTATION, Bundle
 from mdic_ros.codec.clock import Clock
 from mdic_ros.codec.entropy_coding import EntropyCoder
-from mdic_ros.codec.images import Image, to_image, to_tensor
+from mdic_ros.codec.components import load
+from mdic_ros.codec.images import Image, check_image
 from mdic_ros.models.autoencoder import encode_latent
 from mdic_ros.models.mdic import ABLATIONS, MDIC, MULTIPLE, pad_to_multiple, sharpness
 from mdic_ros.models.row_offset import RowOffset, measure, shifted
@@ -48,7 +49,7 @@ class Decoder:
         self.model_id, self.fingerprint = bundle.model_id, bundle.fingerprint
         self._identity = bytes.fromhex(bundle.fingerprint)
         self._guidance = bundle.guidance
-        parts = {name: bundle.load(name, device) for name in WORKSTATION}
+        parts = {name: load(bundle, name, device) for name in WORKSTATION}
         self._coder = EntropyCoder(parts.pop("entropy_model"), self._identity)
         self.rate_points: int = self._coder.prior.scales
         self._tokenizer, self._text_encoder = parts.pop("tokenizer"), parts.pop("text_encoder")
@@ -198,6 +199,21 @@ class Decoder:
                 self._text.clear()
             self._text[caption] = encode_text(self._tokenizer, self._text_encoder, [caption])
         return self._text[caption]
+
+
+def to_tensor(image: Image, device: str | torch.device, mirror: bool = False) -> Tensor:
+    """H x W x 3 uint8 RGB to (1, 3, H, W) float32 in [-1, 1], as it is or in a mirror."""
+    check_image(image)
+    # A copy: images that wrap a message are read-only, and flipped ones have strides that torch does not take.
+    pixels = torch.from_numpy((image[:, ::-1] if mirror else image).copy()).to(device).permute(2, 0, 1)[None]
+    return pixels.float() / 127.5 - 1
+
+
+def to_image(picture: Tensor, height: int, width: int, mirror: bool = False) -> Image:
+    """(1, C, H', W') float, about [-1, 1], to height x width x C uint8: without padding, a mirror undone."""
+    pixels = (picture[0, :, :height, :width].float().clamp(-1, 1) + 1) * 127.5
+    image = pixels.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    return np.ascontiguousarray(image[:, ::-1] if mirror else image)
 
 
 def _padded(info: BitstreamInfo) -> tuple[int, int]:

@@ -7,15 +7,16 @@ from os import PathLike
 import torch
 
 from mdic_ros.codec.bitstream import View, pack_header
-from mdic_ros.codec.bundle import ROBOT, Bundle
+from mdic_ros.codec.bundle import Bundle
 from mdic_ros.codec.clock import Clock
+from mdic_ros.codec.components import load
 from mdic_ros.codec.entropy_coding import EntropyCoder
-from mdic_ros.codec.images import Image, to_tensor
+from mdic_ros.codec.images import Image, to_pixels
+from mdic_ros.errors import MdicError
 from mdic_ros.models.autoencoder import encode_latent
-from mdic_ros.models.mdic import MULTIPLE, pad_to_multiple
 
 
-class BudgetError(ValueError):
+class BudgetError(MdicError):
     """Not even the coarsest rate point fits into `max_bytes`. `smallest` is what it would take, bytes."""
 
     def __init__(self, smallest: int, max_bytes: int) -> None:
@@ -33,7 +34,9 @@ class Encoder:
     def __init__(self, bundle: Bundle, device: str | torch.device = "cpu") -> None:
         self.device = torch.device(device)
         self.model_id, self.fingerprint = bundle.model_id, bundle.fingerprint
-        vae, self._hyper_align, self._quantizer, prior = (bundle.load(name, device) for name in ROBOT)
+        vae, self._hyper_align, self._quantizer, prior = (
+            load(bundle, name, device) for name in ("vae", "hyper_align", "quantizer", "entropy_model")
+        )
         del vae.decoder, vae.post_quant_conv  # the workstation's half
         self._vae = vae.to(memory_format=torch.channels_last)
         self._hyper_align = self._hyper_align.to(memory_format=torch.channels_last)
@@ -105,10 +108,10 @@ class Encoder:
     def _streams(self, image: Image, view: View, count: int, max_bytes: int | None = None) -> list[bytes]:
         """The first `count` rate points; none behind the first that is over `max_bytes`."""
         clock = Clock(self.device)
-        pixels = to_tensor(image, self.device, mirror=view == "right")
+        pixels = torch.from_numpy(to_pixels(image, mirror=view == "right")).to(self.device)
         identity = bytes.fromhex(self.fingerprint)
         headers = [pack_header(r, identity, image.shape[0], image.shape[1], view) for r in range(self.rate_points)]
-        z = encode_latent(self._vae, pad_to_multiple(pixels, MULTIPLE))
+        z = encode_latent(self._vae, pixels)
         clock.lap("autoencoder")
         features = self._hyper_align(z)
         clock.lap("features")

@@ -1,4 +1,4 @@
-"""uint8 images at the public boundary <-> tensors inside.
+"""uint8 images at the public boundary, and what the networks take, in numpy.
 
 The networks know one arrangement: the left camera's image is coded, the right one's is the side image. In a mirror the
 right view of a pair is the left one, shifted against the other just the same way, so that a coded right view and its
@@ -9,28 +9,55 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
+from PIL import Image as PillowImage
+
+from mdic_ros.codec.bitstream import padded_size
+from mdic_ros.errors import ImageError
 
 Image = npt.NDArray[np.uint8]  #: H x W x 3 uint8 RGB
 
 
-def to_tensor(image: Image, device: str | torch.device, mirror: bool = False) -> Tensor:
-    """H x W x 3 uint8 RGB to (1, 3, H, W) float32 in [-1, 1], as it is or in a mirror.
-
-    Raises:
-        ValueError: another shape or type.
-    """
+def check_image(image: Image) -> None:
+    """Raises ImageError unless this is an H x W x 3 uint8 array."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ValueError(f"an image is an H x W x 3 uint8 RGB array, not {what}")
-    # A copy: images that wrap a message are read-only, and flipped ones have strides that torch does not take.
-    pixels = torch.from_numpy((image[:, ::-1] if mirror else image).copy()).to(device).permute(2, 0, 1)[None]
-    return pixels.float() / 127.5 - 1
+        raise ImageError(f"an image is an H x W x 3 uint8 RGB array, not {what}")
 
 
-def to_image(picture: Tensor, height: int, width: int, mirror: bool = False) -> Image:
-    """(1, C, H', W') float, about [-1, 1], to height x width x C uint8: without padding, a mirror undone."""
-    pixels = (picture[0, :, :height, :width].float().clamp(-1, 1) + 1) * 127.5
-    image = pixels.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    return np.ascontiguousarray(image[:, ::-1] if mirror else image)
+def resize_image(image: Image, height: int, width: int) -> Image:
+    """An image, H x W x 3 uint8 RGB, at height x width, by an antialiasing Lanczos filter; itself if it has that size."""
+    if image.shape[:2] == (height, width):
+        return image
+    return np.asarray(PillowImage.fromarray(image).resize((width, height), PillowImage.Resampling.LANCZOS))
+
+
+def mirrored(image: Image) -> Image:
+    """An image (H x W x C uint8) with left and right exchanged, contiguous."""
+    return np.ascontiguousarray(image[:, ::-1])
+
+
+def to_pixels(image: Image, *, mirror: bool = False) -> npt.NDArray[np.float32]:
+    """What the networks take: padded, in [-1, 1].
+
+    Args:
+        image: H x W x 3 uint8 RGB; may be read-only and have any strides.
+        mirror: exchange left and right first.
+
+    Returns:
+        (1, 3, H', W') float32 contiguous, H' and W' from `padded_size`; what is added at the bottom and at the right
+        repeats the border.
+
+    Raises:
+        ImageError: another shape or type.
+    """
+    check_image(image)
+    height, width = image.shape[:2]
+    rows, columns = padded_size(height, width)
+    if mirror:
+        image = image[:, ::-1]
+    if (rows, columns) != (height, width):
+        image = np.pad(image, ((0, rows - height), (0, columns - width), (0, 0)), mode="edge")
+    pixels = np.empty((1, 3, rows, columns), np.float32)
+    np.divide(image.transpose(2, 0, 1), np.float32(127.5), out=pixels[0], dtype=np.float32)
+    pixels -= 1
+    return pixels

@@ -78,18 +78,18 @@ class Captioner:
             ValueError: The folder holds another kind of model, or no tokenizer was given and it has none.
             OSError: A file is missing or cannot be read.
         """
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if config.model_type not in _MODELS:
             known = " or ".join(_MODELS)
             raise ValueError(f"{folder}: a captioner is a {known} model, not {config.model_type!r}")
         # Asked of a folder without a tokenizer, transformers answers with an empty one.
         if any((Path(folder) / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if tokenizer is None:
             raise ValueError(f"{folder}: no tokenizer in the captioner's folder and none given")
         dtype = torch.float32 if torch.device(device).type == "cpu" else "auto"
         model = _MODELS[config.model_type].from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=dtype
+            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=dtype
         )
         preprocessing, _ = ImageProcessingMixin.get_image_processor_dict(folder, local_files_only=True)
         size = _height_width(preprocessing["size"])

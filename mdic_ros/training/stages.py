@@ -100,7 +100,9 @@ def _tokenizer(config: StageConfig, data: TrainingData, bundle: Path) -> PreTrai
             hold_out = data.hold_out or config.data.hold_out
             frames = [f for f in data.frames if f.folder in config.data.folders and f.drive not in hold_out]
             build_tokenizer(sentences(captions_of(frames, data.captions))).save_pretrained(bundle / "tokenizer")
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(bundle / "tokenizer", local_files_only=True)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        bundle / "tokenizer", local_files_only=True, trust_remote_code=False
+    )
     return tokenizer
 
 
@@ -141,8 +143,8 @@ def _realism(config: StageConfig, data: TrainingData, bundle: Path, device: torc
 
 def _part(kind: type[Any], bundle: Path, name: str) -> Any:
     options = {"local_files_only": True, "torch_dtype": torch.float32}
-    if not issubclass(kind, ModelMixin):
-        return kind.from_pretrained(bundle / name, **options)
+    if not issubclass(kind, ModelMixin):  # transformers'
+        return kind.from_pretrained(bundle / name, trust_remote_code=False, **options)
     part, info = kind.from_pretrained(bundle / name, output_loading_info=True, **options)
     if missing := sorted(info["missing_keys"]):  # the library would go on with random numbers
         raise ConfigError(f"{bundle / name} is of another version, it has no {missing[0]}: train a new bundle")
