@@ -13,24 +13,31 @@ if TYPE_CHECKING:
     from mdic_ros.codec.encoder import BudgetError, Encoder
     from mdic_ros.models.row_offset import RowOffset
 
-_MODULES = {
-    "BitstreamError": "mdic_ros.codec.bitstream",
-    "BitstreamInfo": "mdic_ros.codec.bitstream",
-    "BudgetError": "mdic_ros.codec.encoder",
-    "Bundle": "mdic_ros.codec.bundle",
-    "BundleError": "mdic_ros.codec.bundle",
-    "Decoder": "mdic_ros.codec.decoder",
-    "Encoder": "mdic_ros.codec.encoder",
-    "ParsedPacket": "mdic_ros.codec.decoder",
-    "Reconstruction": "mdic_ros.codec.decoder",
-    "RowOffset": "mdic_ros.models.row_offset",
-    "SideView": "mdic_ros.codec.decoder",
-    "View": "mdic_ros.codec.bitstream",
-    "default_bundle": "mdic_ros.codec.bundle",
-    "inspect": "mdic_ros.codec.bitstream",
-}
+__all__ = [
+    "BitstreamError",
+    "BitstreamInfo",
+    "BudgetError",
+    "Bundle",
+    "BundleError",
+    "Decoder",
+    "Encoder",
+    "ParsedPacket",
+    "Reconstruction",
+    "RowOffset",
+    "SideView",
+    "View",
+    "default_bundle",
+    "inspect",
+]
 
-__all__ = list(_MODULES)
+_SOURCES = {
+    "mdic_ros.codec.bitstream": ("BitstreamError", "BitstreamInfo", "View", "inspect"),
+    "mdic_ros.codec.bundle": ("Bundle", "BundleError", "default_bundle"),
+    "mdic_ros.codec.decoder": ("Decoder", "ParsedPacket", "Reconstruction", "SideView"),
+    "mdic_ros.codec.encoder": ("BudgetError", "Encoder"),
+    "mdic_ros.models.row_offset": ("RowOffset",),
+}
+_MODULES = {name: module for module, names in _SOURCES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:

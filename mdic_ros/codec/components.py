@@ -22,6 +22,7 @@ from mdic_ros.models.side_fusion import SideFusion
 
 transformers.utils.logging.disable_progress_bar()  # small files; a bar per component would only scroll the terminal
 
+_LIBRARIES = {"diffusers": diffusers, "transformers": transformers}
 _OURS = {
     kind.__name__: kind
     for kind in (
@@ -46,7 +47,7 @@ def load(bundle: Bundle, component: str, device: str | torch.device = "cpu") -> 
     try:
         if component == "captioner":
             return Captioner.from_pretrained(folder, load(bundle, "tokenizer"), device)
-        kind = _OURS[name] if library == "mdic_ros" else getattr({"diffusers": diffusers}.get(library, transformers), name)
+        kind = _OURS[name] if library == "mdic_ros" else getattr(_LIBRARIES[library], name)
         options: dict[str, Any] = {"local_files_only": True}
         if library == "transformers":
             options["trust_remote_code"] = False
