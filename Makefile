@@ -24,7 +24,7 @@ setup:  ## environment with ROS 2 Jazzy from wheels, and this package built in i
 	@$(PYTHON) tools/setup_env.py
 
 demo: setup  ## a stereo drive through encoder node, DDS and decoder node; leaves pictures, video and figures
-	@$(ENV) && python -m mdic_ros.demo $(if $(BAG),--bag '$(BAG)') $(if $(STEPS),--steps '$(STEPS)') \
+	@$(ENV) && python -m mdic_ros.cli.demo $(if $(BAG),--bag '$(BAG)') $(if $(STEPS),--steps '$(STEPS)') \
 		$(if $(RATE),--rate '$(RATE)') $(if $(OUT),--out '$(OUT)') $(ARGS)
 
 test: setup  ## the test suite

@@ -284,5 +284,5 @@ def test_make_alone_lists_every_target() -> None:
 def test_make_demo_passes_its_variables_on() -> None:
     command = make("-n", "demo", "BAG=a drive", "STEPS=4", "RATE=2", "OUT=/tmp/o", "ARGS=--loop").split("\n", 2)[2]
     assert " ".join(command.replace("\\", "").split()).endswith(
-        "python -m mdic_ros.demo --bag 'a drive' --steps '4' --rate '2' --out '/tmp/o' --loop"
+        "python -m mdic_ros.cli.demo --bag 'a drive' --steps '4' --rate '2' --out '/tmp/o' --loop"
     )

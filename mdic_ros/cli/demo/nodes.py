@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mdic_ros.demo.errors import DemoError
+from mdic_ros.cli.demo.errors import DemoError
 from mdic_ros.resources import resource
 
 #: Fast DDS 2 (Humble, Jazzy) reads the first name, Fast DDS 3 (Kilted and later) the second.

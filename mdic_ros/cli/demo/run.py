@@ -14,13 +14,13 @@ from PIL import Image
 from rich.console import Console
 
 from mdic_ros import __version__
+from mdic_ros.cli.demo import rate_points
+from mdic_ros.cli.demo.frames import Frame, Row, json_number, medians
+from mdic_ros.cli.demo.pictures import Video, panels
+from mdic_ros.cli.demo.play import Settings, play
+from mdic_ros.cli.demo.table import Display
 from mdic_ros.codec import Bundle
 from mdic_ros.datasets import StereoSource
-from mdic_ros.demo import rate_points
-from mdic_ros.demo.frames import Frame, Row, json_number, medians
-from mdic_ros.demo.pictures import Video, panels
-from mdic_ros.demo.play import Settings, play
-from mdic_ros.demo.table import Display
 from mdic_ros.evaluation.contact_sheet import Tile, contact_sheet, spread
 
 
@@ -126,7 +126,7 @@ class _Run:
     ) -> None:
         settings = self._settings
         figures = {
-            "command": shlex.join(["python", "-m", "mdic_ros.demo", *self._words]),
+            "command": shlex.join(["python", "-m", "mdic_ros.cli.demo", *self._words]),
             "versions": _versions(),
             "machine": {"cpus": os.cpu_count(), "architecture": platform.machine()},
             "model": {"id": self._bundle.model_id, "fingerprint": self._bundle.fingerprint},

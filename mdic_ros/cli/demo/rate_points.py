@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from mdic_ros.codec import Bundle, Decoder, Encoder
+from mdic_ros.cli.demo.frames import Picture
+from mdic_ros.codec import Bundle, Decoder, Encoder, SideView
+from mdic_ros.codec.images import resize_image
 from mdic_ros.datasets import StereoSource
-from mdic_ros.datasets.images import resize_image
-from mdic_ros.demo.frames import Picture
 from mdic_ros.evaluation.contact_sheet import Tile
 from mdic_ros.evaluation.metrics import psnr
 
@@ -54,7 +54,7 @@ def code(
         steps: denoising steps.
         captions: what conditioned the frame when it was played, so that the pictures are the same ones.
     """
-    encoder, decoder = Encoder(bundle), Decoder(bundle)
+    encoder, decoder = Encoder.from_pretrained(bundle.path), Decoder.from_pretrained(bundle.path)
     samples = []
     for index in frames:
         frame = source[index]
@@ -64,7 +64,7 @@ def code(
             caption = decoder.caption(side)
         points = []
         for data in encoder.encode_all(original):
-            result = decoder.decode(data, side, caption=caption, steps=steps)
+            result = decoder.decode(data, [SideView(side)], caption=caption, steps=steps)
             points.append(Point(len(data), psnr(result.image, original), result.image, result.mask))
         samples.append(Sample(index, original, side, psnr(side, original), points))
     return samples

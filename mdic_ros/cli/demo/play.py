@@ -8,11 +8,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from mdic_ros.cli.demo.errors import DemoError
+from mdic_ros.cli.demo.frames import Collector, Frame, Row
+from mdic_ros.cli.demo.nodes import NodeProcess, interrupts_later, isolated_domain, stop
+from mdic_ros.cli.demo.pacing import Pacer
 from mdic_ros.datasets.bag import BagWriter
-from mdic_ros.demo.errors import DemoError
-from mdic_ros.demo.frames import Collector, Frame, Row
-from mdic_ros.demo.nodes import NodeProcess, interrupts_later, isolated_domain, stop
-from mdic_ros.demo.pacing import Pacer
 
 _START_S = 180.0  # two processes that load torch and the model, on a slow machine
 _SILENCE_S = 90.0  # for a frame that does not come out: more than the pacer's patience
@@ -80,7 +80,7 @@ class _Session:
         show: Callable[[Frame, Row, float], None],
         stack: ExitStack,
     ) -> None:
-        from mdic_ros.demo.monitor import Monitor  # late: reads the environment
+        from mdic_ros.nodes.monitor import Monitor  # late: reads the environment
 
         self._settings, self._logs, self._show = settings, logs, show
         self._rows: list[Row] = []
@@ -135,7 +135,7 @@ class _Session:
             self._monitor.spin(0.02)
             now = time.monotonic()
             pacer.progress(collector.played, collector.done, now)
-            self._monitor.drive(pacer)
+            self._monitor.drive(pacer.rate, pacer.hold(now))
             if (collector.played, collector.done) != seen:
                 if seen[0] == 0:
                     begin = now

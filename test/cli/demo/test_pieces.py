@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from mdic_ros.demo import table
-from mdic_ros.demo.frames import Collector, Frame, Row, medians
-from mdic_ros.demo.pacing import GIVE_UP_S, Pacer
-from mdic_ros.demo.pictures import Video, panels
-from mdic_ros.demo.rate_points import Point, Sample, summary, tiles
+from mdic_ros.cli.demo import table
+from mdic_ros.cli.demo.frames import Collector, Frame, Row, medians
+from mdic_ros.cli.demo.pacing import GIVE_UP_S, Pacer
+from mdic_ros.cli.demo.pictures import Video, panels
+from mdic_ros.cli.demo.rate_points import Point, Sample, summary, tiles
 from mdic_ros.evaluation.contact_sheet import Tile, contact_sheet, spread
 
 SIZE = (64, 128)

@@ -1,10 +1,10 @@
-"""Listens to everything between replay, encoder and decoder, and drives the replay."""
+"""Listens to everything between replay, encoder and decoder, and drives the replay. For the demo."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import rclpy
 from rcl_interfaces.srv import SetParameters
@@ -15,8 +15,7 @@ from rclpy.qos import ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Image
 
-from mdic_ros.demo.frames import Collector, Picture
-from mdic_ros.demo.pacing import Pacer
+from mdic_ros.codec.images import Image as Picture
 from mdic_ros.msg import Bitstream, DecodeReport, StreamInfo
 from mdic_ros.nodes import qos
 from mdic_ros.nodes.image_conversion import message_to_rgb, resize_image
@@ -32,8 +31,33 @@ def _name(message_type: Any) -> str:
     return f"{message_type.__module__.split('.')[0]}/msg/{message_type.__name__}"
 
 
+class Collector(Protocol):
+    """Gets what arrives. Stamps are nanoseconds, pictures H x W x 3 uint8 RGB at the coded size."""
+
+    def original(self, stamp_ns: int, image: Picture, time: float) -> None:
+        """An image of the coded camera, at a monotonic time in seconds."""
+
+    def side(self, stamp_ns: int, image: Picture) -> None:
+        """An image of the side camera."""
+
+    def packet(self, stamp_ns: int, size: int, time: float) -> None:
+        """A packet of `size` bytes, at a monotonic time in seconds."""
+
+    def picture(self, stamp_ns: int, image: Picture) -> None:
+        """A decoded image."""
+
+    def mask(self, stamp_ns: int, image: Picture) -> None:
+        """A mask, H x W."""
+
+    def report(self, stamp_ns: int, report: Any) -> None:
+        """A DecodeReport."""
+
+    def record(self, stamp_ns: int, time_ns: int, topic: str, msgtype: str, data: bytes) -> None:
+        """A serialised message of any of these kinds, before it is handed to one of the methods above."""
+
+
 class Monitor:
-    """A node in the demo's own process. Nothing happens but in :meth:`spin`.
+    """A node in the demo's own process. It does nothing outside of :meth:`spin`.
 
     Args:
         domain: ROS_DOMAIN_ID.
@@ -126,11 +150,11 @@ class Monitor:
             self._executor.spin_once(timeout_sec=left)
             self._send_parameters()
 
-    def drive(self, pacer: Pacer) -> None:
-        """Let the replay go as the pacer says."""
+    def drive(self, rate: float, paused: bool) -> None:
+        """Set the speed of the replay (1 is as recorded) and whether it waits; small changes of speed are left out."""
         old = self._wanted.get("rate", 0.0)
-        rate = pacer.rate if abs(pacer.rate - old) > 0.1 * old or pacer.rate in (old, 1.0) else old
-        self._wanted = {"paused": pacer.hold(time.monotonic()), "rate": rate}
+        changed = abs(rate - old) > 0.1 * old or rate == 1.0
+        self._wanted = {"paused": paused, "rate": rate if changed else old}
         self._send_parameters()
 
     def _send_parameters(self) -> None:

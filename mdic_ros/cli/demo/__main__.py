@@ -1,22 +1,24 @@
-"""The command: see `python -m mdic_ros.demo --help`."""
+"""The command: see `python -m mdic_ros.cli.demo --help`."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 from rich.console import Console
 
-from mdic_ros.datasets import DatasetError, ImageError, StereoSource, open_stereo
+from mdic_ros.cli.demo.errors import DemoError
+from mdic_ros.cli.signals import orderly_exit
+from mdic_ros.datasets import StereoSource, open_stereo
 from mdic_ros.datasets.bag import check_output
-from mdic_ros.demo.errors import DemoError
+from mdic_ros.errors import MdicError
 from mdic_ros.resources import resource
 
 SAMPLE = "sample/street"
@@ -44,7 +46,7 @@ def _positive(text: str) -> int:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(
-        prog="python -m mdic_ros.demo",
+        prog="python -m mdic_ros.cli.demo",
         description="A recorded stereo drive through encoder_node, DDS and decoder_node, watched and summed up.",
     )
     parser.add_argument(
@@ -100,25 +102,23 @@ def _recording(path: Path | None) -> Path:
 
 
 def _check_ros() -> None:
-    try:
-        import rclpy  # noqa: F401
-
-        import mdic_ros.msg  # noqa: F401
-    except ImportError as error:
+    missing = [name for name in ("rclpy", "mdic_ros.msg") if importlib.util.find_spec(name) is None]
+    if missing:
         raise DemoError(
-            f"ROS 2 or this package's messages are not to be found here ({error}). In a checkout run `make setup`, "
-            "then `make demo`; on a ROS host build the package with colcon and source its install/setup.bash."
-        ) from error
+            f"ROS 2 or this package's messages are not to be found here: no {' and no '.join(missing)}. In a checkout "
+            "run `make setup`, then `make demo`; on a ROS host build the package with colcon and source its "
+            "install/setup.bash."
+        )
 
 
 def demo(options: argparse.Namespace, console: Console) -> None:
-    """The whole demo. Raises DemoError, or DatasetError and BundleError of what it is given."""
+    """The whole demo. Raises MdicError: DemoError, or DatasetError and BundleError of what it is given."""
     _check_ros()
     recording = _recording(options.bag)
     # Late: torch takes a second or two, which --help and mistakes need not wait for.
+    from mdic_ros.cli.demo.play import Settings
+    from mdic_ros.cli.demo.run import run
     from mdic_ros.codec import Bundle, BundleError
-    from mdic_ros.demo.play import Settings
-    from mdic_ros.demo.run import run
 
     try:
         bundle = Bundle(options.model)
@@ -155,20 +155,16 @@ def _say(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _terminate(number: int, _: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)
-
-
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Exits with 0; 1 when something stood in the way, 2 for bad options, 130 after Ctrl-C."""
     options = parse(arguments)
     options.words = list(sys.argv[1:] if arguments is None else arguments)
     console = Console(force_terminal=False if os.environ.get("CI") else None)
-    signal.signal(signal.SIGTERM, _terminate)  # so that the nodes are ended, too
     started = time.monotonic()
     try:
-        demo(options, console)
-    except (DemoError, DatasetError, ImageError) as error:
+        with orderly_exit():  # so that the nodes are ended, too
+            demo(options, console)
+    except MdicError as error:
         Console(stderr=True).print(f"demo: {error}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -12,7 +12,7 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mdic_ros.demo.frames import Picture
+from mdic_ros.cli.demo.frames import Picture
 from mdic_ros.evaluation.contact_sheet import GAP, PAPER, STRIP, Tile, enlarged, write_line
 
 

@@ -1,4 +1,7 @@
-"""What a packet, a model bundle or a bag holds, printed for people: `mdic info` and `mdic bag info`."""
+"""What a packet, a model bundle or a bag holds, printed for people: `mdic info` and `mdic bag info`.
+
+Sizes are height x width here as everywhere.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .datasets import DatasetError
-from .datasets.bag import BITSTREAM, STREAM_INFO, BagReader, pair_nearest, payload_kbps, peek_header
-from .datasets.bag_stereo import DEFAULT_SLOP_S, base_topic, image_topics, index_images, side_topic, stereo_topics
+from mdic_ros.cli.files import read_packet
+from mdic_ros.codec import BitstreamError, Bundle, inspect
+from mdic_ros.codec.bundle import CLASSES
+from mdic_ros.datasets import DatasetError
+from mdic_ros.datasets.bag import BITSTREAM, STREAM_INFO, BagReader, pair_nearest, payload_kbps, peek_header
+from mdic_ros.datasets.bag_stereo import (
+    DEFAULT_SLOP_S,
+    base_topic,
+    image_topics,
+    index_images,
+    side_topic,
+    stereo_topics,
+)
 
 
 def _print(content: Any) -> None:
@@ -104,7 +117,7 @@ def _streams(reader: BagReader) -> None:
                 info = reader.decode(message)
                 _print(
                     f"{name}: {info.model_id} {info.fingerprint[:8]}, {info.rate_points} rate points, "
-                    f"{info.width}x{info.height} coded as {info.coded_width}x{info.coded_height}"
+                    f"{info.height}x{info.width} coded as {info.coded_height}x{info.coded_width}"
                 )
         elif topic.msgtype == BITSTREAM:
             packets = [(peek_header(m.data)[0], bytes(reader.decode(m).data)) for m in reader.messages([name])]
@@ -120,8 +133,6 @@ def _streams(reader: BagReader) -> None:
 
 def _view(reader: BagReader, topic: str) -> str:
     """Which camera a Bitstream topic is of, by its first packet that has a header; left if none has."""
-    from .codec import BitstreamError, inspect
-
     for message in reader.messages([topic]):
         try:
             return inspect(bytes(reader.decode(message).data)).view
@@ -131,19 +142,22 @@ def _view(reader: BagReader, topic: str) -> str:
 
 
 def describe_bundle(path: Path) -> None:
-    """Components of a model bundle, their classes and sizes; every file is checked against its digest.
+    """Components of a model bundle, their classes and sizes; every file that is there is checked against its digest.
 
     Raises:
-        BundleError: not a whole, undamaged bundle.
+        BundleError: not a bundle, or damaged. A robot's copy may lack components that only the workstation reads.
     """
-    from .codec import Bundle
-
     bundle = Bundle(path)
     table = Table("component", "class")
     table.add_column("parameters", justify="right")
     table.add_column("MB", justify="right")
-    total, size = 0, 0
-    for name, kind in bundle.classes.items():
+    total, size, missing = 0, 0, 0
+    for name in bundle.components:
+        kind = ".".join(CLASSES[name])
+        if not (bundle.path / name).exists():
+            table.add_row(name, kind, "not here", "-")
+            missing += 1
+            continue
         files = [file for file in sorted(bundle.check(name).rglob("*")) if file.is_file()]
         parameters = sum(_parameters(file) for file in files if file.suffix == ".safetensors")
         on_disk = sum(file.stat().st_size for file in files)
@@ -151,7 +165,8 @@ def describe_bundle(path: Path) -> None:
         total, size = total + parameters, size + on_disk
     _print(f"{path}: {bundle.model_id}, fingerprint {bundle.fingerprint}, guidance {bundle.guidance:g}")
     _print(table)
-    _print(f"{total:,} parameters, {size / 1e6:.1f} MB; every file is as its digest says")
+    lacking = f"; {missing} components are not here" if missing else ""
+    _print(f"{total:,} parameters, {size / 1e6:.1f} MB{lacking}; every file is as its digest says")
 
 
 def _parameters(file: Path) -> int:
@@ -168,25 +183,12 @@ def describe_packet(path: Path) -> None:
     Raises:
         BitstreamError: not a packet.
     """
-    from .codec import inspect
-
     data = read_packet(path)
     head = inspect(data)
     _print(
-        f"{path}: {len(data)} bytes, {8 * len(data) / (head.height * head.width):.4f} bpp\n"
-        f"  image        {head.width}x{head.height}, of the {head.view} camera\n"
+        f"{path}: {len(data)} bytes, {8 * len(data) / (head.height * head.width):.4f} bits per pixel\n"
+        f"  image        {head.height}x{head.width}, of the {head.view} camera\n"
         f"  rate point   {head.rate_point} as sent; decoding shows whether it was cut\n"
         f"  model        one whose fingerprint begins with {head.fingerprint_byte:02x}\n"
         f"  container    version {head.version}"
     )
-
-
-def read_packet(path: Path) -> bytes:
-    """The bytes of a .mdic file; something much too large to be one is refused.
-
-    Raises:
-        DatasetError: too large. OSError: cannot be read.
-    """
-    if path.stat().st_size > 1 << 20:
-        raise DatasetError(f"{path} has {path.stat().st_size} bytes, packets have a few hundred; is it one?")
-    return path.read_bytes()

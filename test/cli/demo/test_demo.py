@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mdic_ros.cli.demo import __main__ as command
+from mdic_ros.cli.demo.errors import DemoError
 from mdic_ros.datasets.bag import BagReader, stamp_ns
 from mdic_ros.datasets.images import from_image_message
-from mdic_ros.demo import __main__ as command
-from mdic_ros.demo.errors import DemoError
 from mdic_ros.evaluation.metrics import psnr
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +58,7 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start(out: Path, model: Path, *options: object) -> subprocess.Popen[str]:
     words = ["--out", out, "--model", model, "--size", f"{SIZE[0]}x{SIZE[1]}", *options]
     return subprocess.Popen(
-        [sys.executable, "-m", "mdic_ros.demo", *map(str, words)],
+        [sys.executable, "-m", "mdic_ros.cli.demo", *map(str, words)],
         cwd=ROOT,
         env={**os.environ, "CI": "true", "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,

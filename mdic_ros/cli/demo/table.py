@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from mdic_ros.demo.frames import Row, medians
+from mdic_ros.cli.demo.frames import Row, medians
 
 _SHOWN = 12
 

@@ -1,0 +1,5 @@
+"""`python -m mdic_ros.cli`, for `accelerate launch`."""
+
+from mdic_ros.cli.app import main
+
+main()

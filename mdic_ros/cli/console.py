@@ -1,0 +1,49 @@
+"""What the commands say to people, on stderr. Results that can be piped on go to stdout."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mdic_ros.cli.offline import Summary
+
+
+def say(text: str) -> None:
+    """A line as it is: file names may hold brackets, which rich would take for markup."""
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
+
+
+def report_failures(failures: Sequence[str]) -> None:
+    """The first few sentences about frames that are not in the output."""
+    for sentence in failures[:5]:
+        say(f"  left out: {sentence}")
+    if len(failures) > 5:
+        say(f"  ... and {len(failures) - 5} more")
+
+
+def report_summary(output: Path, summary: Summary) -> None:
+    """What came of coding a recording."""
+    report_failures(summary.failures)
+    counts = {point: summary.rate_points.count(point) for point in sorted(set(summary.rate_points))}
+    points = ", ".join(f"{count} at rate point {point}" for point, count in counts.items())
+    problems = f"; {len(summary.failures)} problems" if summary.failures else ""
+    alone = f"; {summary.without_side} without side image" if summary.without_side else ""
+    say(
+        f"{output}: {len(summary.sizes)} frames ({points}), {summary.mean_bytes:.1f} bytes a frame, "
+        f"{summary.bpp:.4f} bits per pixel, {summary.kbps:.2f} kbit/s{alone}{problems}"
+    )
+
+
+class Warnings(logging.Handler):
+    """Warnings of this package as lines."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"{record.levelname.lower()}: {record.getMessage()}")

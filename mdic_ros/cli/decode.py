@@ -1,0 +1,133 @@
+"""`mdic decode`: a packet into a picture, a bag of packets into a bag of pictures."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mdic_ros.cli.console import report_summary, say
+from mdic_ros.cli.files import check_new_bag, check_new_file, read_packet, write_file
+from mdic_ros.cli.options import (
+    DeviceOption,
+    ForceOption,
+    ModelOption,
+    SlopOption,
+    Storage,
+    StorageOption,
+    ThreadsOption,
+)
+
+
+class Dtype(StrEnum):
+    """Number formats of the decoder's networks."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+DtypeOption = Annotated[
+    Dtype,
+    typer.Option(help="Number format of the decoder's networks; auto takes the faster one that this machine has."),
+]
+
+
+def decode(
+    source: Annotated[Path, typer.Argument(help="A packet (.mdic), or a bag that `mdic encode` wrote.")],
+    output: Annotated[Path, typer.Argument(help="The picture (.png), or the bag with the pictures.")],
+    side: Annotated[
+        str | None,
+        typer.Option(
+            metavar="IMAGE|TOPIC",
+            help="The side image: what the other camera saw at that moment. For a bag, its topic if not found.",
+        ),
+    ] = None,
+    steps: Annotated[
+        int,
+        typer.Option(min=1, help="Diffusion steps: 1 is closest to the original and soft, 2 and more are sharp."),
+    ] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise; another seed, another picture.")] = 0,
+    caption: Annotated[
+        str | None,
+        typer.Option(help='Sentence to guide the picture instead of the captioner\'s; "" for none.'),
+    ] = None,
+    side_slop: SlopOption = 0.03,
+    rectify: Annotated[
+        bool, typer.Option(help="Bag: measure by how many rows the cameras are off, on ten frames, and correct it.")
+    ] = True,
+    topic: Annotated[str | None, typer.Option(help="Bag: the Bitstream topic, if there are several.")] = None,
+    model: ModelOption = None,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = 0,
+    dtype: DtypeOption = Dtype.auto,
+    storage: StorageOption = Storage.mcap,
+    force: ForceOption = False,
+) -> None:
+    """Decode a packet with the other camera's image into a picture, or a bag of packets into one of pictures.
+
+    The bag gets image_reconstructed, mask (white where the decoder finds the side image to show the same scene),
+    camera_info and report in the namespace of the coded camera. Without a side image decoding works too, and looks
+    worse.
+
+    Examples:
+
+        mdic decode left.mdic decoded.png --side sample/right.png
+
+        mdic decode coded decoded --steps 4
+
+        mdic decode left.mdic other.png --side right.png --caption "a snowy street at night"
+    """
+    from mdic_ros.datasets.bag import is_bag
+
+    if is_bag(source):
+        check_new_bag(output, force, source)
+    else:
+        check_new_file(output, force, ".png", (source, *([Path(side)] if side else [])))
+        packet = read_packet(source)
+
+    from mdic_ros.codec import Decoder
+
+    decoder = Decoder.from_pretrained(model, device=device, dtype=dtype.value, threads=threads)
+    if is_bag(source):
+        from mdic_ros.cli.offline import DecodeOptions, decode_bag
+        from mdic_ros.progress import Progress
+
+        options = DecodeOptions(steps, seed, caption, slop_s=side_slop, rectify=rectify)
+        with Progress(f"decoding {source.name}") as progress:
+            summary = decode_bag(
+                source,
+                output,
+                decoder,
+                options,
+                topic=topic,
+                side=side,
+                storage=storage.value,
+                overwrite=force,
+                progress=progress,
+            )
+        report_summary(output, summary)
+        return
+
+    from mdic_ros.codec import SideView
+    from mdic_ros.codec.images import resize_image
+    from mdic_ros.datasets.images import encode_image, read_image
+
+    parsed = decoder.read(packet)
+    height, width = parsed.info.height, parsed.info.width
+    views = []
+    if side:
+        image = read_image(Path(side))
+        if image.shape[:2] != (height, width):
+            say(f"the side image, {image.shape[0]}x{image.shape[1]}, is scaled to the coded {height}x{width}")
+            image = resize_image(image, height, width)
+        views = [SideView(image)]
+    result = decoder.decode(parsed, views, caption=caption, steps=steps, seed=seed)
+    write_file(output, encode_image(result.image, "png"))
+    cut = ", cut on its way" if parsed.cut else ""
+    described = f', guided by "{result.caption}"' if result.caption else ""
+    say(f"{output}: {height}x{width}, rate point {parsed.rate_point}{cut}{described}")
+    if not views:
+        say("decoded without a side image; --side gives it one")
