@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -107,6 +107,32 @@ class CameraInfo:
             == (other.height, other.width, other.d, other.distortion_model)
             and all(np.array_equal(a, b) for a, b in ((self.k, other.k), (self.r, other.r), (self.p, other.p)))
         )
+
+
+@dataclass(frozen=True)
+class ViewGuess:
+    """Which camera of a horizontal stereo pair a calibration is of: `view`, `why` in words; `certain` if it says so."""
+
+    view: Literal["left", "right"]
+    certain: bool
+    why: str
+
+
+def view_of(message: Any) -> ViewGuess:
+    """Which camera of a stereo pair a ``sensor_msgs/CameraInfo`` (of rclpy or rosbags) is of.
+
+    ``P[3]`` is -fx times the way from the first camera of the pair to this one: below 0 for the one on the right. 0 is
+    what the left one has, and also a right one whose driver leaves the baseline out (RealSense, for one).
+    """
+    advice = "if it is the right one, set the parameter view"
+    focal, shift = float(message.p[0]), float(message.p[3])
+    if shift < 0 < focal:
+        return ViewGuess("right", True, "P[3] of camera_info is below 0")
+    if shift > 0 and focal > 0:
+        return ViewGuess("left", False, f"P[3] of camera_info is {shift:g}, above 0, which no camera of a pair has; {advice}")
+    if focal == 0:
+        return ViewGuess("left", False, f"unknown: there is no camera_info with a P; {advice}")
+    return ViewGuess("left", True, f"P[3] of camera_info is 0; {advice}")
 
 
 def stereo_pair(p_left: ArrayLike, p_right: ArrayLike, height: int, width: int) -> tuple[CameraInfo, CameraInfo]:

@@ -2,79 +2,62 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Sequence
-from copy import copy
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn
 
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from mdic_ros.datasets.calibration import CameraInfo as Calibration
+from mdic_ros.errors import MdicError
 from mdic_ros.msg import Bitstream, DecodeReport, StreamInfo
-from mdic_ros.nodes import camera_info, qos
-from mdic_ros.nodes.captions import CaptionKeeper
+from mdic_ros.nodes import qos
+from mdic_ros.nodes.camera_info import to_message
 from mdic_ros.nodes.diagnostics import Diagnostics, Health, Level, Meter, drop_values
-from mdic_ros.nodes.image_conversion import (
-    RGB,
-    ImageError,
-    compressed_to_rgb,
-    fill_image,
-    message_to_rgb,
-    resize_image,
-)
-from mdic_ros.nodes.model_guard import ModelGuard
-from mdic_ros.nodes.pairing import Arrival, Pair, Pairer, SequenceTracker
+from mdic_ros.nodes.image_conversion import compressed_to_rgb, fill_image, message_to_rgb
+from mdic_ros.nodes.messages import log, stamp_ns
 from mdic_ros.nodes.parameters import DECODER, Parameters
-from mdic_ros.nodes.runtime import age_ms, load_model, run, stamp_ns
-from mdic_ros.nodes.worker import DropCounter, Worker
+from mdic_ros.nodes.runtime import load_model, run
+from mdic_ros.nodes.worker import Worker
+from mdic_ros.stream.events import Event
+from mdic_ros.stream.reports import age_ms, read_stream_info
 
 _WAIT_TICK_S = 0.01
 
 
-@dataclass(frozen=True)
-class Received:
-    """A Bitstream message and when it came, in seconds of the monotonic clock."""
-
-    message: Bitstream
-    data: bytes
-    time: float
-
-
 class DecoderNode(Node):
-    """The executor thread receives and pairs; `_decode` and everything it calls run in the worker thread."""
+    """The executor thread receives; `_poll` and everything it calls run in the worker thread."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__("decoder", **options)
-        from mdic_ros.codec import BitstreamError, Decoder, RowKeeper, inspect  # late, as in encoder_node
+        from mdic_ros.codec import Decoder  # late, as in encoder_node
+        from mdic_ros.stream import DecodeSession, DecodeSettings
 
-        self._settings = Parameters(self, DECODER)
-        start = self._settings.read()
-        self._decoder = load_model(Decoder.from_pretrained, start.model, start.device)
-        self._inspect, self._bad_packet = inspect, BitstreamError
+        self._parameters = Parameters(self, DECODER)
+        start = self._parameters.read()
+        self._decoder = load_model(
+            Decoder.from_pretrained, start.model, device=start.device, dtype=start.dtype, threads=start.threads
+        )
+        self._session = DecodeSession(self._decoder, live=True, tell=partial(log, self))
+        self._make_settings = DecodeSettings
+        self._names = [field.name for field in dataclasses.fields(DecodeSettings)]
 
         self._input, self._output, self._side_input = Meter(), Meter(), Meter()
         self._decode_ms, self._age = Meter(), Meter()
-        self._drops, self._bad_sides = DropCounter(), DropCounter()
-        self._sequence = SequenceTracker()
-        self._guard = ModelGuard(self._decoder.model_id, self._decoder.fingerprint)
-        self._captions = CaptionKeeper(self._decoder.caption)
-        self._rows = RowKeeper(self._decoder)
-        self._pairer: Pairer[Received, Any] = Pairer(start.sync_slop_s, start.side_wait_s, start.on_missing_side)
-        self._info: StreamInfo | None = None
 
         overridable = {"qos_overriding_options": qos.overridable()}
         self._image = self.create_publisher(Image, "image_reconstructed", qos.IMAGE, **overridable)
         self._mask = self.create_publisher(Image, "mask", qos.IMAGE, **overridable)
         self._camera_info = self.create_publisher(CameraInfo, "camera_info", qos.IMAGE, **overridable)
         self._report = self.create_publisher(DecodeReport, "report", qos.REPORT, **overridable)
-        self._worker: Worker[Pair[Received, Any]] = Worker(
-            self._decode,
-            on_overtaken=lambda _: self._drops.count("overtaken"),
-            on_error=self._failed,
-            name="decode",
+        # A job is a reason to look; the session knows what is due, and counts what is overtaken.
+        self._worker: Worker[None] = Worker(
+            self._poll, on_overtaken=lambda _: None, on_error=self._failed, name="decode"
         )
         self.create_subscription(StreamInfo, "stream_info", self._on_info, qos.STREAM_INFO)
         compressed = start.side_transport == "compressed"
@@ -90,8 +73,8 @@ class DecoderNode(Node):
         self._packets = qos.AdaptiveSubscription(
             self, Bitstream, "bitstream", self._on_bitstream, depth=10, reliability=start.reliability
         )
-        # Runs only while a frame waits for its side image. A steady clock: /clock may stand still.
-        self._tick = self.create_timer(_WAIT_TICK_S, self._advance, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        # Runs only while a packet waits for its side image. A steady clock: /clock may stand still.
+        self._tick = self.create_timer(_WAIT_TICK_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._tick.cancel()
         self._diagnostics = Diagnostics(self, self._decoder.model_id, self._health)
         self.get_logger().info(
@@ -105,69 +88,55 @@ class DecoderNode(Node):
     # ---- executor thread
 
     def _on_info(self, message: StreamInfo) -> None:
-        self._info = message
-        self._tell(self._guard.announced(message.model_id, message.fingerprint, message.stream_version))
+        try:
+            info = read_stream_info(message, Calibration.from_message(message.camera_info))
+        except MdicError as error:
+            log(self, Event("warning", str(error), "stream_info"))
+            return
+        self._session.push_info(info)
 
     def _on_bitstream(self, message: Bitstream) -> None:
         data = message.data.tobytes()
         self._input.add(len(data))
-        arrival = self._sequence.arrived(message.sequence, stamp_ns(message.header))
-        if arrival is not Arrival.NEXT:
-            self._drops.count(arrival.value)
-            return
-        try:
-            allowed, news = self._guard.packet(self._inspect(data).fingerprint_byte)
-        except self._bad_packet as error:
-            self._refuse("damaged", str(error))
-            return
-        self._tell(news)
-        if not allowed:
-            self._drops.count("wrong_model")
-            return
-        now = time.monotonic()
-        self._pairer.wait_s = self._settings["side_wait_s"]
-        self._pairer.add_primary(stamp_ns(message.header), Received(message, data, now), now)
-        self._advance()
+        self._configure()
+        if self._session.push_packet(
+            data, message.sequence, stamp_ns(message.header), time.monotonic(), message.header
+        ):
+            self._look()
 
     def _on_side(self, message: Any) -> None:
         self._side_input.add()
-        self._pairer.add_side(stamp_ns(message.header), message)
-        self._advance()
+        self._configure()
+        self._session.push_side(partial(self._to_rgb, message), stamp_ns(message.header), time.monotonic())
+        self._look()
 
-    def _advance(self) -> None:
-        """Hand on the frames whose side image is there, or is waited for no longer."""
-        self._pairer.slop_s = self._settings["sync_slop_s"]
-        self._pairer.missing = self._settings["on_missing_side"]
-        for pair in self._pairer.ready(time.monotonic()):
-            if pair.skip:
-                self._drops.count("no_side_image")
-            else:
-                self._worker.submit(pair)
-        if self._pairer.next_deadline is None:
+    def _configure(self) -> None:
+        values = self._parameters.read()
+        values.caption = values.caption or None
+        self._session.settings = self._make_settings(**{name: getattr(values, name) for name in self._names})
+
+    def _look(self) -> None:
+        """Wake the worker, and again soon while a packet waits for its side image."""
+        self._worker.submit(None)
+        if self._session.next_deadline is None:
             self._tick.cancel()
         elif self._tick.is_canceled():
             self._tick.reset()
 
-    def _tell(self, news: tuple[bool, str] | None) -> None:
-        if news is None:
-            return
-        good, text = news
-        if good:  # two lines: rclpy allows one severity for each line of code
-            self.get_logger().info(text)
-        else:
-            self.get_logger().error(text)
-
     def _health(self) -> Health:
         health = Health()
-        if self._guard.problem is not None:
-            health.worse(Level.ERROR, self._guard.problem)
+        session = self._session
+        if session.guard.problem is not None:
+            health.worse(Level.ERROR, session.guard.problem)
         if self._input.seconds_since_last > 2.0:
             health.worse(Level.WARN, f"no bitstream on {self._packets.topic}")
         elif self._output.seconds_since_last > 2.0:
             health.worse(Level.WARN, "packets come in, no picture comes out; see the drops")
         if self._side_input.seconds_since_last > 2.0:
             health.worse(Level.WARN, f"no side image on {self._sides.topic}")
-        if self._info is None:
+        if session.pairing_problem:
+            health.worse(Level.WARN, session.pairing_problem)
+        if session.info is None:
             health.worse(Level.WARN, "no stream_info yet: camera_info cannot be published")
         health.values = {
             "model": self._decoder.model_id,
@@ -175,104 +144,46 @@ class DecoderNode(Node):
             "packets in (Hz)": f"{self._input.rate_hz:.2f}",
             "payload in (kbit/s)": f"{self._input.per_second * 8 / 1000:.2f}",
             "side images in (Hz)": f"{self._side_input.rate_hz:.2f}",
-            "side images not usable": str(self._bad_sides.total),
+            "side images not usable": str(session.unusable_sides),
             "pictures out (Hz)": f"{self._output.rate_hz:.2f}",
+            "pictures without side image": str(session.without_side),
             "decode time (ms)": f"{self._decode_ms.mean:.1f}",
             "age of the pictures (ms)": f"{self._age.mean:.1f}",
-            "side image lower by (px)": f"{self._rows.likely:.2f}" if self._settings["rectify"] else "not measured",
-            "lost on the link": str(self._sequence.lost),
-            "encoder restarts": str(self._sequence.restarts),
-            **drop_values(self._drops.by_cause()),
+            "side image lower by (px)": f"{session.rows:.2f}" if session.settings.rectify else "not measured",
+            "lost on the link": str(session.sequence.lost),
+            "encoder restarts": str(session.sequence.restarts),
+            **drop_values(session.drops.by_cause()),
         }
         return health
 
     # ---- worker thread
 
-    def _decode(self, pair: Pair[Received, Any]) -> None:
-        started = time.monotonic()
-        settings = self._settings.read()
-        received, message = pair.primary, pair.primary.message
-        try:
-            header = self._inspect(received.data)
-            stream = self._info
-            if stream is not None and (header.height, header.width) != (stream.coded_height, stream.coded_width):
-                # Before any work: a foreign packet may claim 4096x4096 pixels, and each costs the whole network.
-                expected = f"{stream.coded_height}x{stream.coded_width}"
-                self._refuse("damaged", f"it claims {header.height}x{header.width}, stream_info says {expected}")
-                return
-            side = self._side_image(pair.side, header.height, header.width)
-            caption_started = time.monotonic()
-            caption = self._captions.caption(side, fixed=settings.caption, every=settings.caption_every)
-            caption_ms = (time.monotonic() - caption_started) * 1000
-            rows = self._rows.row_offset(received.data, side) if settings.rectify else 0.0
-            result = self._decoder.decode(
-                received.data, side, caption=caption, steps=settings.steps, seed=settings.seed, row_offset=rows
-            )
-        except self._bad_packet as error:
-            self._refuse("damaged", str(error))
-            return
-        decode_ms = (time.monotonic() - started) * 1000
-        height, width = result.image.shape[:2]
-        image, mask = Image(header=message.header), Image(header=message.header)
-        fill_image(image, result.image, "rgb8")
-        fill_image(mask, result.mask, "mono8")
-        age = age_ms(self.get_clock().now().nanoseconds, stamp_ns(message.header))
-        report = DecodeReport(
-            header=message.header,
-            sequence=message.sequence,
-            bytes=len(received.data),
-            rate_point=result.rate_point,
-            cut=result.cut,
-            side_used=side is not None,
-            side_offset_ms=pair.side_offset_ns / 1e6 if side is not None else math.nan,
-            bpp=8 * len(received.data) / (height * width),
-            caption=result.caption,
-            caption_ms=caption_ms + result.timings.get("caption", 0.0),
-            decode_ms=decode_ms,
-            queue_ms=(started - received.time) * 1000,
-            age_ms=age,
-            drops_total=self._drops.total % 2**32,
-            **{f"{stage}_ms": result.timings[stage] for stage in ("entropy", "side", "denoise", "pixels")},
-        )
+    def _poll(self, _: None) -> None:
+        for picture in self._session.poll(time.monotonic()):
+            self._publish(picture)
+
+    def _publish(self, picture: Any) -> None:
+        header, info = picture.tag, picture.info
+        image, mask = Image(header=header), Image(header=header)
+        fill_image(image, picture.image, "rgb8")
+        fill_image(mask, picture.mask, "mono8")
+        age = age_ms(self.get_clock().now().nanoseconds, picture.stamp_ns)
+        report = dataclasses.replace(picture.report, age_ms=age)
         self._image.publish(image)
-        self._publish_camera_info(message.header, height, width)
+        if info is not None and info.calibration is not None:
+            scaled = info.calibration.scaled(*picture.image.shape[:2])
+            self._camera_info.publish(to_message(scaled, header))
         self._mask.publish(mask)
-        self._report.publish(report)
+        self._report.publish(DecodeReport(header=header, **report.fields()))
         self._output.add()
-        self._decode_ms.add(decode_ms)
+        self._decode_ms.add(report.decode_ms)
         if not math.isnan(age):
             self._age.add(age)
 
-    def _side_image(self, message: Any, height: int, width: int) -> RGB | None:
-        """The side image at the coded size; None when there is none or it cannot be used."""
-        if message is None:
-            return None
-        try:
-            return resize_image(self._to_rgb(message), height, width)
-        except ImageError as error:
-            self._bad_sides.count("bad_side_image")
-            self.get_logger().warning(f"side image not usable: {error}", throttle_duration_sec=5.0)
-            return None
-
-    def _publish_camera_info(self, header: Any, height: int, width: int) -> None:
-        """The calibration of the source camera, for the size of the picture."""
-        stream = self._info
-        if stream is None or not camera_info.is_known(stream.camera_info):
-            return
-        if (height, width) == (stream.height, stream.width):
-            message = copy(stream.camera_info)
-        else:
-            message = camera_info.for_image(stream.camera_info, height, width)
-        message.header = header
-        self._camera_info.publish(message)
-
-    def _refuse(self, cause: str, text: str) -> None:
-        self._drops.count(cause)
-        self.get_logger().warning(f"packet dropped ({cause}): {text}", throttle_duration_sec=5.0)
-
-    def _failed(self, _: Any, error: Exception) -> None:
+    def _failed(self, _: None, error: Exception) -> None:
         if self.context.ok():
-            self._refuse("error", f"{type(error).__name__}: {error}")
+            self._session.drops.count("error")
+            log(self, Event("error", f"packet dropped (error): {type(error).__name__}: {error}", "error"))
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import sys
@@ -18,7 +17,6 @@ from mdic_ros.nodes.parameters import ParameterError
 #: How long a node waits, on its way out, for the frame that is being worked on.
 STOP_TIMEOUT_S = 1.5
 
-_HOUR_MS = 3_600_000.0
 
 
 class StartError(RuntimeError):
@@ -72,26 +70,16 @@ def run(name: str, factory: Callable[[], Any], args: Sequence[str] | None = None
 Model = TypeVar("Model")
 
 
-def load_model(load: Callable[..., Model], path: str, device: str) -> Model:
-    """`load(path or None, device=device)`. Raises StartError for whatever goes wrong with it."""
+def load_model(load: Callable[..., Model], path: str, **options: Any) -> Model:
+    """`load(path or None, **options)`.
+
+    Raises:
+        StartError: whatever goes wrong with it; the text names the parameters to look at.
+    """
     try:
-        return load(path or None, device=device)
+        return load(path or None, **options)
     except Exception as error:  # missing files, damaged weights, no such device ...: all of them are fatal
         raise StartError(
-            f'cannot load the model bundle {path or "that ships with the package"} on device "{device}": '
+            f'cannot load the model bundle {path or "that ships with the package"} on device "{options["device"]}": '
             f"{type(error).__name__}: {error}. Check the parameters model and device."
         ) from error
-
-
-def stamp_ns(header: Any) -> int:
-    """`header.stamp` in nanoseconds."""
-    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
-
-
-def age_ms(now_ns: int, then_ns: int) -> float:
-    """Milliseconds from a stamp to now; NaN when the two clocks have nothing to do with each other.
-
-    That is when the age is below 0, or an hour and more: recordings of another day, clocks never set.
-    """
-    age = (now_ns - then_ns) / 1e6
-    return age if 0.0 <= age < _HOUR_MS else math.nan

@@ -1,42 +1,17 @@
-"""One thread that owns the model, a slot that holds the newest job, and a count of what was dropped.
+"""One thread that owns the model, and a slot that holds the newest job.
 
-The executor thread must never wait for the network: a callback that does delays parameter services, timers
-and the next message alike, and a queue in front of a slow consumer only makes its results old. So the
-executor puts the newest job into a slot, a worker takes it from there, and a job that is overtaken in the
-slot is dropped and counted.
+The executor thread must never wait for the network: a callback that does delays parameter services, timers and the next
+message alike, and a queue in front of a slow consumer only makes its results old. So the executor puts the newest job
+into a slot, a worker takes it from there, and a job that is overtaken in the slot is dropped and counted.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Job = TypeVar("Job")
-
-
-class DropCounter:
-    """Counts dropped messages by cause. Thread safe."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-        self._lock = threading.Lock()
-
-    def count(self, cause: str, number: int = 1) -> None:
-        """Add `number` drops for `cause`, a short word that goes into the diagnostics as it is."""
-        with self._lock:
-            self._counts[cause] += number
-
-    @property
-    def total(self) -> int:
-        with self._lock:
-            return self._counts.total()
-
-    def by_cause(self) -> dict[str, int]:
-        """A copy of the counts, sorted by cause."""
-        with self._lock:
-            return dict(sorted(self._counts.items()))
 
 
 class Worker(Generic[Job]):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mdic_ros.nodes.rate_control import Choice, Limits, RateController, RateLimiter
+from mdic_ros.stream.rate_control import Choice, Limits, RateController, RateLimiter
 
 SIZES = [15, 48, 125, 260, 400]
 

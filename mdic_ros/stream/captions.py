@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mdic_ros.datasets.images import RGB
+from mdic_ros.codec.images import Image
 
 
 class CaptionKeeper:
     """Runs `captioner` on every N-th frame that has a side image, and keeps its last caption in between."""
 
-    def __init__(self, captioner: Callable[[RGB], str]) -> None:
+    def __init__(self, captioner: Callable[[Image], str]) -> None:
         self._captioner = captioner
         self._caption: str | None = None
         self._age = 0
 
-    def caption(self, side: RGB | None, *, fixed: str, every: int) -> str:
+    def caption(self, side: Image | None, *, fixed: str | None, every: int) -> str:
         """The caption for a frame.
 
-        fixed: a caption to use instead, unless it is empty. every: refresh after so many frames.
-        Without a side image there is nothing to describe, and a caption of another moment would be made up:
-        "".
+        Args:
+            side: the side image, H x W x 3 uint8 RGB. Without one there is nothing to describe, and a caption of another
+                moment would be wrong: "".
+            fixed: a caption to use instead ("" for none); None to look at the side image.
+            every: run the captioner on every so many frames.
         """
-        if fixed:
-            self._caption = None  # when it is taken back, describe what is there then
+        if fixed is not None:
+            self._caption = None  # when it is taken back, the scene is described as it is then
             return fixed
         if side is None:
             return ""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-STREAM_VERSION = 1  # of the container that this package reads, `codec.bitstream.VERSION`
+from mdic_ros.codec.bitstream import VERSION
+from mdic_ros.stream.events import Event
 
 
 class ModelGuard:
-    """Compares what the stream says of its model with the decoder's own; tells of every change once.
+    """Compares what the stream says of its model with the decoder's own; reports every change once.
 
-    StreamInfo carries the whole fingerprint, every packet its first byte. Either one that differs is enough
-    to refuse. News are `(good, text)`: whether decoding goes on, and a line for the log.
+    StreamInfo carries the whole fingerprint, every packet its first byte. Either one that differs is enough to refuse.
+
+    Args:
+        model_id, fingerprint: of the decoder's bundle.
     """
 
     def __init__(self, model_id: str, fingerprint: str) -> None:
@@ -24,34 +27,31 @@ class ModelGuard:
         """Why packets are being refused now; None when they are not."""
         return self._stream_problem or self._packet_problem
 
-    def announced(
-        self, model_id: str, fingerprint: str, stream_version: int = STREAM_VERSION
-    ) -> tuple[bool, str] | None:
-        """A StreamInfo has come."""
+    def announced(self, model_id: str, fingerprint: str, stream_version: int) -> Event | None:
+        """A StreamInfo has come; what is new, if anything is."""
         self._packet_problem = None
-        if stream_version != STREAM_VERSION:
+        if stream_version != VERSION:
             self._stream_problem = (
-                f"unknown container version {stream_version} (this decoder reads {STREAM_VERSION}); all packets of "
-                "the stream are dropped. Install the same release of mdic_ros on both ends."
+                f"unknown container version {stream_version} (this decoder reads {VERSION}); all packets of the stream "
+                "are dropped. Install the same release of mdic_ros on both ends."
             )
         elif fingerprint == self._fingerprint:
             self._stream_problem = None
         else:
             self._stream_problem = (
                 f"wrong model: the stream is of {model_id} {fingerprint[:8]}, this decoder has {self._own}; "
-                "all of its packets are dropped. Give both ends the same bundle (parameter model)."
+                "all of its packets are dropped. Give both ends the same bundle (model)."
             )
         return self._news()
 
-    def packet(self, fingerprint_byte: int) -> tuple[bool, tuple[bool, str] | None]:
-        """A packet has come: whether it may be decoded, and news."""
+    def packet(self, fingerprint_byte: int) -> tuple[bool, Event | None]:
+        """A packet has come: whether it may be decoded, and what is new."""
         if fingerprint_byte == int(self._fingerprint[:2], 16):
             self._packet_problem = None
         else:
             self._packet_problem = (
                 f"wrong model: packets of a bundle whose fingerprint begins with {fingerprint_byte:02x}, "
-                f"this decoder has {self._own}; they are dropped. Give both ends the same bundle (parameter "
-                "model)."
+                f"this decoder has {self._own}; they are dropped. Give both ends the same bundle (model)."
             )
         return self.problem is None, self._news()
 
@@ -59,10 +59,10 @@ class ModelGuard:
     def _own(self) -> str:
         return f"{self._model_id} {self._fingerprint[:8]}"
 
-    def _news(self) -> tuple[bool, str] | None:
+    def _news(self) -> Event | None:
         if self.problem == self._told:
             return None
         self._told = self.problem
         if self.problem is None:
-            return True, f"the stream is of {self._own} now: decoding"
-        return False, self.problem
+            return Event("info", f"the stream is of {self._own} now: decoding")
+        return Event("error", self.problem)

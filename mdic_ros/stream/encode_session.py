@@ -1,0 +1,181 @@
+"""One stream on the robot: images of one camera in, packets out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mdic_ros.codec.bitstream import MAX_SIDE, MIN_HEIGHT, MIN_WIDTH, VERSION, View
+from mdic_ros.codec.encoder import Encoder
+from mdic_ros.codec.images import Image, resize_image
+from mdic_ros.errors import ImageError
+from mdic_ros.stream.events import DropCounter, Event, Tell, ignore
+from mdic_ros.stream.rate_control import Limits, RateController, RateLimiter
+from mdic_ros.stream.reports import StreamInfo
+from mdic_ros.stream.stamps import StampWatch
+
+
+@dataclass(frozen=True)
+class EncodeSettings(Limits):
+    """How to encode; may be replaced between frames.
+
+    Attributes, besides those of `Limits`:
+        max_rate_hz: highest frame rate; 0 = no limit. Kept by `EncodeSession.admit`.
+        coded_height, coded_width: size that images are scaled to; 0 = the source's, or, when the other one is given,
+            what keeps the aspect ratio.
+        view: the camera that is coded; the side image is the other one's.
+    """
+
+    max_rate_hz: float = 0.0
+    coded_height: int = 0
+    coded_width: int = 0
+    view: View = "left"
+
+
+@dataclass(frozen=True)
+class CodedFrame:
+    """A packet.
+
+    Attributes:
+        data: the bitstream.
+        sequence: counts the packets of the session, from 0, modulo 2^32.
+        rate_point: the one that was sent, 0 = coarsest.
+        size: height and width of the coded image in pixels.
+        info: what the other end must know before this packet; None when it knows.
+    """
+
+    data: bytes
+    sequence: int
+    rate_point: int
+    size: tuple[int, int]
+    info: StreamInfo | None
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A frame that was not sent: `cause` is the word of its counter, `text` a sentence for people."""
+
+    cause: str
+    text: str
+
+
+def coded_size(height: int, width: int, settings: EncodeSettings) -> tuple[int, int]:
+    """Height and width, in pixels, that an image of height x width is coded at.
+
+    With one of `coded_height` and `coded_width` alone the aspect ratio stays.
+    """
+    if settings.coded_height and settings.coded_width:
+        return settings.coded_height, settings.coded_width
+    if settings.coded_height:
+        return settings.coded_height, _within(settings.coded_height * width / height, MIN_WIDTH)
+    if settings.coded_width:
+        return _within(settings.coded_width * height / width, MIN_HEIGHT), settings.coded_width
+    return height, width
+
+
+def _within(side: float, least: int) -> int:
+    return max(least, min(MAX_SIDE, round(side)))
+
+
+class EncodeSession:
+    """The behaviour of one coded stream. Not thread safe, except for `admit`, `drops` and `settings`.
+
+    Args:
+        encoder: may be shared with other sessions.
+        settings: how to encode; assign new ones at any time.
+        tell: is given what an owner should know.
+    """
+
+    def __init__(self, encoder: Encoder, settings: EncodeSettings | None = None, tell: Tell = ignore) -> None:
+        self.encoder = encoder
+        self.settings = settings or EncodeSettings()
+        self.drops = DropCounter()
+        self.sent = 0  #: packets
+        self._tell = tell
+        self._limiter, self._controller = RateLimiter(), RateController()
+        self._stamps = StampWatch()
+        self._announced: StreamInfo | None = None
+
+    @property
+    def stamp_problem(self) -> str:
+        """What is wrong with the stamps of the images; empty when they identify a frame."""
+        return self._stamps.problem
+
+    def admit(self, now: float) -> bool:
+        """Whether a frame that arrives now is within `max_rate_hz`; counts it as dropped if it is not.
+
+        Args:
+            now: seconds on a monotonic clock.
+        """
+        if self._limiter.admit(self.settings.max_rate_hz, now):
+            return True
+        self.drops.count("over_max_rate")
+        return False
+
+    def push(
+        self,
+        source: Image | Callable[[], Image],
+        stamp_ns: int,
+        now: float,
+        *,
+        encoding: str = "rgb8",
+        calibration: Any = None,
+    ) -> CodedFrame | Refused:
+        """Encode an image.
+
+        Args:
+            source: H x W x 3 uint8 RGB of the source's size, or a function that returns it or raises ImageError.
+            stamp_ns: its stamp in nanoseconds.
+            now: seconds on a monotonic clock, for the bit rate.
+            encoding: of the source image, for StreamInfo.
+            calibration: of the source camera at the source size, see `reports.Calibration`; None = unknown.
+
+        Returns:
+            The packet, or why there is none: "bad_image", "over_max_bytes", "over_bitrate".
+        """
+        settings = self.settings
+        if self._stamps.add(stamp_ns):
+            self._tell_of_stamps()
+        try:
+            image = source() if callable(source) else source
+            coded = resize_image(image, *coded_size(*image.shape[:2], settings))
+            finest = self._controller.finest(settings)
+            finest = None if finest is None else min(finest, self.encoder.rate_points - 1)
+            packets = self.encoder.encode_all(coded, rate_point=finest, view=settings.view)
+        except ImageError as error:
+            return self._refuse("bad_image", str(error))
+        sizes = [len(packet) for packet in packets]
+        choice = self._controller.choose(sizes, settings, now)
+        if choice.rate_point is None:
+            return self._refuse(choice.reason, f"the smallest packet of this frame has {sizes[0]} bytes")
+        info = StreamInfo(
+            *image.shape[:2],
+            *coded.shape[:2],
+            encoding=encoding,
+            model_id=self.encoder.model_id,
+            fingerprint=self.encoder.fingerprint,
+            stream_version=VERSION,
+            rate_points=self.encoder.rate_points,
+            calibration=calibration,
+        )
+        news = None if info.same_as(self._announced) else info
+        self._announced = info
+        sequence, self.sent = self.sent % 2**32, self.sent + 1
+        size = (coded.shape[0], coded.shape[1])
+        return CodedFrame(packets[choice.rate_point], sequence, choice.rate_point, size, news)
+
+    def _refuse(self, cause: str, text: str) -> Refused:
+        self.drops.count(cause)
+        self._tell(Event("warning", f"frame dropped ({cause}): {text}", cause))
+        return Refused(cause, text)
+
+    def _tell_of_stamps(self) -> None:
+        if self._stamps.problem:
+            text = (
+                f"header stamps of the images are {self._stamps.problem}: the decoder cannot tell which side image "
+                "belongs to a frame and pairs by arrival. Make the camera driver fill header.stamp."
+            )
+            self._tell(Event("warning", text))
+        else:
+            self._tell(Event("info", "header stamps of the images advance again"))
