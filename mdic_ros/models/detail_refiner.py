@@ -16,7 +16,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from mdic_ros.models.layers import ResBlock, fetch
+from mdic_ros.models.layers import ResBlock, warp
 from mdic_ros.models.offset_refinement import ConvexUpsample, OffsetUpdate
 from mdic_ros.models.side_alignment import Match
 
@@ -125,21 +125,21 @@ class DetailRefiner(ModelMixin, ConfigMixin):
             matches.append(Match(None, offset))
         pixels = self.upsample(offset, x)
         matches.append(Match(None, pixels))
-        around = self._fetch_around(side, pixels)
-        fetched = around[:, around.shape[1] // 2]
-        seen = torch.cat([self.unshuffle(fetched), self.unshuffle(fetched - picture)], dim=1)
+        around = self._warp_around(side, pixels)
+        warped = around[:, around.shape[1] // 2]
+        seen = torch.cat([self.unshuffle(warped), self.unshuffle(warped - picture)], dim=1)
         seen = self.in_fetched(seen.contiguous(memory_format=torch.channels_last))
         x = self.mix_detail(self.in_detail(x) + share * seen + SHARP_GAIN * sharp * self.sharp)
         gate = self.shuffle(share * torch.sigmoid(self.gate(x) - 1.0))
         mixed = (self.shuffle(self.share_out(x)).softmax(1).unsqueeze(2) * around).sum(1)
         return picture + gate * (mixed - picture) + self.shuffle(self.out(x)), matches
 
-    def _fetch_around(self, side: Tensor, pixels: Tensor) -> Tensor:
+    def _warp_around(self, side: Tensor, pixels: Tensor) -> Tensor:
         """The side image (B, 3, H, W) along offsets (B, 2, H, W) and left and right of there, (B, n, 3, H, W)."""
         reach, w = int(self.config.around), side.shape[-1]
         padded = F.pad(side, (reach, reach, 0, 0), mode="replicate")
         shifted = torch.cat([padded[..., n : n + w] for n in range(2 * reach + 1)], dim=1)
-        return fetch(shifted, pixels).unflatten(1, (2 * reach + 1, 3))
+        return warp(shifted, pixels).unflatten(1, (2 * reach + 1, 3))
 
 
 class _Fine(nn.Module):

@@ -27,8 +27,26 @@ class ResBlock(nn.Module):
         return x + self.body(x)
 
 
-def fetch(image: Tensor, offset: Tensor) -> Tensor:
-    """Image (B, C, H, W) seen along offsets (B, 2, H, W) x, y in its pixels: bilinear, borders repeated."""
+def warp(image: Tensor, offset: Tensor) -> Tensor:
+    """Backward warp: every position of the result is taken from where its offset points in the image.
+
+    Conventions, here and wherever offsets occur in this package:
+
+    - An offset has two channels, x (columns, positive to the right) and then y (rows, positive downwards).
+    - It points from a position of the result to the place in `image` that is taken: result(p) = image(p + offset(p)).
+      For a stereo pair `image` is the side view and the result is in the coded view's positions.
+    - Its unit is one position of the grid that it stands on (a pixel where the grid is the image), never normalised.
+      Another resolution of the same offset is another number: at twice the resolution twice as much.
+    - Positions are counted from their middles: `align_corners=False`, a resize by a factor keeps the outer borders.
+    - Between positions bilinear; outside the image the border is repeated.
+
+    Args:
+        image: (B, C, H, W).
+        offset: (B, 2, H, W); keep it in float32, since bfloat16 cannot tell half columns above 256.
+
+    Returns:
+        (B, C, H, W), in the dtype of `offset`.
+    """
     _, _, h, w = image.shape
     x = torch.arange(w, device=image.device, dtype=offset.dtype) + offset[:, 0]
     y = torch.arange(h, device=image.device, dtype=offset.dtype)[:, None] + offset[:, 1]
@@ -36,13 +54,13 @@ def fetch(image: Tensor, offset: Tensor) -> Tensor:
     return F.grid_sample(image.to(offset.dtype), grid, padding_mode="border", align_corners=False)
 
 
-class Context(nn.Module):
-    """U-Net over features that sees far and knows where in the image it is; adds what it finds.
+class ContextUNet(nn.Module):
+    """Residual U-Net over features, with row and column as further inputs, so that it knows where in the image it is.
 
     Args:
-        channels: of the features.
-        wide: channels below.
-        levels: halvings of the size.
+        channels: channels of the features.
+        wide: channels at the lower levels.
+        levels: number of halvings of the size.
     """
 
     def __init__(self, channels: int, wide: int, levels: int) -> None:
@@ -55,7 +73,7 @@ class Context(nn.Module):
         ups = [nn.Sequential(nn.Conv2d(b, 4 * a, 1), nn.PixelShuffle(2)) for a, b in itertools.pairwise(widths)]
         mixes = [ResBlock(a) for a in widths[:-1]]
         self.up, self.mix = nn.ModuleList(ups), nn.ModuleList(mixes)
-        for layer in (ups[0][0], mixes[0].body[-1]):  # start from what it is given
+        for layer in (ups[0][0], mixes[0].body[-1]):  # begin as the identity
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
 

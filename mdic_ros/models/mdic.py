@@ -1,19 +1,19 @@
-"""The workstation's half of MDIC: indices and side image in, picture out (paper, figure 2).
+"""The workstation's half of MDIC: tokens and side image in, picture out (paper, figure 2).
 
     x^ --------------+--> G1 --> x^_c ---------+
     y --> z_y, y^ --> alignment --> m_v        +--> C-Conv, denoiser (z_text) --> LDM decoder --> refiner --> image
                      +--> G2 --> z_d ----------+
 
-One class holds the components, so that training and the decoder run the same lines.
+`MDIC.reconstruct` is this chain. The decoder runs it on packets, training on what it validates with.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
 from torch import Tensor, nn
 
@@ -25,18 +25,10 @@ from mdic_ros.models.quantizer import MultiScaleQuantizer
 from mdic_ros.models.side_alignment import Match, SideAlignment
 from mdic_ros.models.side_fusion import SideFusion
 
-#: Images are padded to multiples of this many pixels: token grids down to quarters of the feature grid (16 pixels), and
-#: four levels of the denoiser on the latent (8 pixels), are whole then. Part of the stream's format.
-MULTIPLE = 64
-
-#: What can be left out to see what it is worth (paper, table of ablations): "g1" passes x^ on as it is, "g2" the
-#: aligned side latent without its gate, "mask" takes all of the side image as shared.
-ABLATIONS = ("g1", "g2", "mask")
-
 
 @dataclass(frozen=True)
 class Side:
-    """What the workstation knows of the side image I_y."""
+    """Features of the side image I_y."""
 
     image: Tensor  #: (B, 3, H, W) in [-1, 1]
     z_y: Tensor  #: (B, C, H/8, W/8)
@@ -47,7 +39,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Condition:
-    """What the denoiser and the refiner are told."""
+    """What the denoiser and the refiner are conditioned on."""
 
     x_c: Tensor  #: x^_c, (B, M, H/16, W/16)
     latent: Tensor  #: [z_d, projected x^_c], (B, C + condition, H/8, W/8)
@@ -82,8 +74,56 @@ class MDIC(nn.Module):
         self.unet = unet
         self.detail_refiner = detail_refiner
         self.scheduler: Any = scheduler
-        #: Blocks switched off for an ablation, of `ABLATIONS`.
-        self.without: frozenset[str] = frozenset()
+
+    def reconstruct(
+        self,
+        tokens: Sequence[Tensor],
+        grid: tuple[int, int],
+        views: Sequence[Side],
+        z_text: Tensor,
+        *,
+        steps: int = 1,
+        seed: int = 0,
+        guidance: float = 1.0,
+        z_empty: Tensor | None = None,
+        lap: Callable[[str], None] = lambda stage: None,
+    ) -> tuple[Tensor, Condition]:
+        """The whole chain: token grids to picture.
+
+        Args:
+            tokens: of the first grids, coarse to fine, (B, h_k, w_k) int64 each; at least one.
+            grid: rows and columns of the feature grid, (H/16, W/16).
+            views: views beside the packet, see `side`; one or none today.
+            z_text: encoded captions (B, L, D).
+            steps: denoising steps. One is trained for the least squared error, more for pictures that look real.
+            seed: of the noise that the denoiser starts from.
+            guidance: see `denoise`.
+            z_empty: encoded empty captions (B, L, D), for a guidance other than 1.
+            lap: called with its name when a stage has ended: "side", "denoise". What follows is the LDM decoder's.
+
+        Returns:
+            Pictures (B, 3, H, W), about [-1, 1], and what they were conditioned on.
+
+        Raises:
+            ValueError: no tokens, or more than one view.
+        """
+        if len(views) > 1:
+            raise ValueError(f"{len(views)} views beside the packet, the networks take one")
+        x_hat = self.quantizer.dequantize(tokens, grid)
+        side = views[0] if views else self.no_side((self._stride * grid[0], self._stride * grid[1]), x_hat.shape[0])
+        condition = self.condition(x_hat, side)
+        lap("side")
+        # On the CPU, so that one seed is one noise on every device.
+        noise = torch.randn(side.z_y.shape, generator=torch.Generator().manual_seed(seed)).to(side.z_y.device)
+        z = self.denoise(noise, condition, z_text, steps, guidance, z_empty)
+        lap("denoise")
+        picture, _ = self.pixels(z, condition, side, torch.full_like(side.present, float(steps > 1)))
+        return picture, condition
+
+    @property
+    def _stride(self) -> int:
+        """Pixels to a position of the feature grid: two positions of the latent."""
+        return 2 * downscale(self.vae)
 
     def side(self, image: Tensor, present: Tensor | None = None) -> Side:
         """Analyses side images.
@@ -117,11 +157,8 @@ class MDIC(nn.Module):
         """MG-SISM on aligned side information: x^ (B, M, H/16, W/16) and the side image to the condition."""
         z_y, y_hat, matches = self.side_alignment(x_hat, side.y_hat, side.z_y)
         z_y, y_hat = z_y * side.present, y_hat * side.present
-        mask = self.mask_generator(x_hat, y_hat)
-        if "mask" in self.without:
-            mask = torch.ones_like(mask)
-        mask = mask * side.present
-        x_c, latent = self.side_fusion(x_hat, y_hat, z_y, mask, self.without)
+        mask = self.mask_generator(x_hat, y_hat) * side.present
+        x_c, latent = self.side_fusion(x_hat, y_hat, z_y, mask)
         return Condition(x_c, latent, z_y, mask, matches)
 
     def velocity(self, noisy: Tensor, timestep: Tensor, condition: Condition, z_text: Tensor) -> Tensor:
@@ -141,8 +178,8 @@ class MDIC(nn.Module):
     ) -> Tensor:
         """Runs the sampler (DDIM, eta 0) from noise (B, C, h, w) to a clean latent of that shape.
 
-        With a guidance other than 1 every step also runs on the empty caption `z_empty`, and goes that many times the
-        way from there (classifier-free guidance, Ho and Salimans, 2022, arXiv 2207.12598).
+        With `z_empty` every step also runs on the empty caption, and the prediction is extrapolated from there to the
+        caption by the factor `guidance` (classifier-free guidance, Ho and Salimans, 2022, arXiv 2207.12598).
         """
         self.scheduler.set_timesteps(steps, device=noise.device)
         latent = noise
@@ -156,7 +193,7 @@ class MDIC(nn.Module):
         return latent
 
     def pixels(self, z: Tensor, condition: Condition, side: Side, sharp: Tensor) -> tuple[Tensor, list[Match]]:
-        """Clean latent to picture (B, 3, H, W), about [-1, 1]: LDM decoder, refiner; and the offsets it found.
+        """Clean latent to picture (B, 3, H, W), about [-1, 1]: LDM decoder, refiner; and the refined offsets.
 
         `sharp`, (B, 1, 1, 1), is 1 for a picture that is to look real, 0 for one of least squared error.
         """
@@ -171,14 +208,3 @@ class MDIC(nn.Module):
             sharp,
         )
         return refined
-
-
-def sharpness(side: Side, steps: int) -> Tensor:
-    """The `sharp` of `MDIC.pixels` after so many steps: one is for truth, more are for looks."""
-    return torch.full_like(side.present, float(steps > 1))
-
-
-def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
-    """Pads (B, 3, H, W) at the bottom and at the right by repeating the border, up to whole multiples."""
-    height, width = image.shape[-2:]
-    return F.pad(image, (0, -width % multiple, 0, -height % multiple), mode="replicate")

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mdic_ros.models.layers import ResBlock, fetch
+from mdic_ros.models.layers import ResBlock, warp
 
 
 class OffsetUpdate(nn.Module):
@@ -55,7 +55,7 @@ class OffsetUpdate(nn.Module):
             The same two.
         """
         offset_now = offset.detach()  # no gradient through where it looks: it does not say which way is right
-        along = fetch(fine_y, F.interpolate(2 * offset_now, scale_factor=2, mode="bilinear", align_corners=False))
+        along = warp(fine_y, F.interpolate(2 * offset_now, scale_factor=2, mode="bilinear", align_corners=False))
         h, w = fine_x.shape[-2:]
         padded = F.pad(along, (self.reach, self.reach, 1, 1), mode="replicate")
         costs = [

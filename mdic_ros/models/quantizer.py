@@ -11,6 +11,7 @@ cosine the noise of flat places is blown up to unit length and costs as many bit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, cast
 
@@ -119,7 +120,7 @@ class MultiScaleQuantizer(ModelMixin, ConfigMixin):
                 commitment = commitment + loss.sum() / target.detach().var().clamp(min=1e-6)
         return partial, indices, commitment / len(self.quantizers), assignments
 
-    def dequantize(self, indices: list[Tensor], size: tuple[int, int]) -> Tensor:
+    def dequantize(self, indices: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Indices of the first grids, (B, h_k, w_k) int64 each, to x^ (B, M, *size)."""
         return self.project_out(self.codes(indices, size))
 
@@ -127,7 +128,7 @@ class MultiScaleQuantizer(ModelMixin, ConfigMixin):
         """Features (B, M, h, w) as they are compared with codes, (B, d, h, w)."""
         return self.project_in(features.float())
 
-    def codes(self, indices: list[Tensor], size: tuple[int, int]) -> Tensor:
+    def codes(self, indices: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """What the codes of the first grids, (B, h_k, w_k) int64 each, say together: (B, d, *size)."""
         total: Tensor | None = None
         for scale, index in enumerate(indices):

@@ -21,7 +21,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from mdic_ros.models.layers import Context, ResBlock
+from mdic_ros.models.layers import ContextUNet, ResBlock
 
 #: Most scores of a row attention that are in memory at once outside training: 16 MiB in float32.
 MOST_SCORES = 1 << 22
@@ -179,7 +179,7 @@ class SideAlignment(ModelMixin, ConfigMixin):
         self.mix_y = ResBlock(channels)
         # How far away things mostly are in this part of an image, whatever its size.
         self.position = nn.Parameter(torch.zeros(1, channels, 16, 32))
-        self.context_x, self.context_y = (Context(channels, channels, 2) for _ in range(2))
+        self.context_x, self.context_y = (ContextUNet(channels, channels, 2) for _ in range(2))
         self.align = nn.ModuleList(AlignmentBlock(channels, heads, reach) for _ in range(blocks))
         self.shift = nn.Conv2d(channels, 2, 3, padding=1)
         for parameter in self.shift.parameters():

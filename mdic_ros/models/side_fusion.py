@@ -131,20 +131,16 @@ class SideFusion(ModelMixin, ConfigMixin):
         self.g2 = DetailFusion(latent_channels, channels)
         self.project = nn.Sequential(nn.Conv2d(features, 4 * condition, 1), nn.PixelShuffle(2))
 
-    def forward(
-        self, x_hat: Tensor, y_hat: Tensor, z_y: Tensor, mask: Tensor, without: frozenset[str] = frozenset()
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, x_hat: Tensor, y_hat: Tensor, z_y: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Fuses the aligned side information under the mask.
 
         Args:
             x_hat, y_hat: quantised features, y^ aligned (B, M, h/2, w/2).
             z_y: aligned side latent (B, C, h, w).
             mask: m_v (B, 1, h/2, w/2); 0 everywhere where there is no side image.
-            without: "g1", "g2" or both, left out for an ablation: x^ and z_y go on as they are.
 
         Returns:
             x^_c (B, M, h/2, w/2), and the condition [z_d, projected x^_c] (B, C + condition, h, w) of the denoiser.
         """
-        x_c = x_hat if "g1" in without else self.g1(x_hat, y_hat, mask)
-        z_d = z_y if "g2" in without else self.g2(z_y, mask)
-        return x_c, torch.cat([z_d, self.project(x_c)], dim=1)
+        x_c = self.g1(x_hat, y_hat, mask)
+        return x_c, torch.cat([self.g2(z_y, mask), self.project(x_c)], dim=1)

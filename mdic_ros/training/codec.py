@@ -21,12 +21,13 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from mdic_ros.codec.bitstream import feature_grid
 from mdic_ros.models.autoencoder import encode_latent
 from mdic_ros.models.detail_refiner import DetailRefiner
 from mdic_ros.models.entropy_model import EntropyModel
 from mdic_ros.models.hyper_align import HyperAlign
 from mdic_ros.models.mask_generator import MaskGenerator
-from mdic_ros.models.mdic import MDIC, Condition, Side, sharpness
+from mdic_ros.models.mdic import MDIC, Condition, Side
 from mdic_ros.models.quantizer import MultiScaleQuantizer
 from mdic_ros.models.side_alignment import Match, SideAlignment
 from mdic_ros.models.side_fusion import SideFusion
@@ -237,7 +238,7 @@ def shared_loss(mask: Tensor, flow: Tensor, foreign: Tensor) -> Tensor:
     return nats.sum() / (known | shut).sum().clamp(min=1)
 
 
-def evenly(picture: Tensor, original: Tensor) -> Tensor:
+def psnr_weighted_mse(picture: Tensor, original: Tensor) -> Tensor:
     """Mean squared error with the gradient of the mean PSNR: in proportion, a good picture counts as much as a bad.
 
     Else the few samples without a side image, four times as wrong, would have nearly half of the say.
@@ -342,7 +343,7 @@ class CodecStage:
         v = self.mdic.velocity(noisy, t, condition, z_text).float()
         alpha = self.scheduler.alphas_cumprod.to(self.device)[t].view(-1, 1, 1, 1)
         x0 = alpha.sqrt() * noisy - (1 - alpha).sqrt() * v
-        picture, fine = self.mdic.pixels(x0, condition, side, sharpness(side, 1))
+        picture, fine = self.mdic.pixels(x0, condition, side, torch.zeros_like(side.present))
         picture = picture.float()
 
         l2, l1 = F.mse_loss(picture, x), F.l1_loss(picture, x)
@@ -362,7 +363,7 @@ class CodecStage:
         nouns, accuracy = noun_loss(logits, labels)
 
         loss = (
-            c.pixel_weight * (evenly(picture, x) + c.l1_weight * l1)
+            c.pixel_weight * (psnr_weighted_mse(picture, x) + c.l1_weight * l1)
             + c.velocity_weight * velocity
             + c.commitment_weight * (commitment + side.commitment)
             + c.rate_weight * rate
@@ -435,12 +436,10 @@ class CodecStage:
         """Codes and decodes at a rate point, without the bytes: x (B, 3, H, W) to a picture of that shape."""
         parts = self.parts
         indices = parts["quantizer"](parts["hyper_align"](encode_latent(self.vae, x)))[1]
-        x_hat = parts["quantizer"].dequantize(indices[: scale + 1], (x.shape[-2] // 16, x.shape[-1] // 16))
-        condition = self.mdic.condition(x_hat, side)
         z_text = encode_text(self.tokenizer, parts["text_encoder"], captions)
-        noise = torch.randn(side.z_y.shape, generator=torch.Generator().manual_seed(0)).to(self.device)
-        z = self.mdic.denoise(noise, condition, z_text, steps)
-        return self.mdic.pixels(z, condition, side, sharpness(side, steps))[0].float().clamp(-1, 1)
+        grid = feature_grid(x.shape[-2], x.shape[-1])
+        picture, _ = self.mdic.reconstruct(indices[: scale + 1], grid, [side], z_text, steps=steps)
+        return picture.float().clamp(-1, 1)
 
     def validate(self) -> dict[str, float]:
         """Bytes of an image, and PSNR in dB, at every rate point K: `bytesK` and `psnrK`.

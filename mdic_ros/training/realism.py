@@ -29,7 +29,7 @@ from mdic_ros.backbones import FILES, Lpips, Missing, locate, vgg16
 from mdic_ros.models.autoencoder import encode_latent
 from mdic_ros.models.mdic import Condition
 from mdic_ros.training.autoencoder import psnr
-from mdic_ros.training.codec import CodecStage, SampleConfig, evenly, offset_loss
+from mdic_ros.training.codec import CodecStage, SampleConfig, offset_loss, psnr_weighted_mse
 from mdic_ros.training.data import Batch
 
 BLOCK, FILTER, PERIOD = 32, 7, 4
@@ -150,7 +150,7 @@ class RealismStage(CodecStage):
         grid = grid_distance(picture[half:], x[half:])
         offsets = [offset_loss(match, flow, flow.shape[-1] // match.offset.shape[-1]) for match in fine]
         loss = (
-            c.pixel_weight * evenly(picture[:half], x[:half])
+            c.pixel_weight * psnr_weighted_mse(picture[:half], x[:half])
             + c.sharp_pixel_weight * sharp_l2
             + c.texture_weight * texture
             + c.consistency_weight * consistency

@@ -12,7 +12,7 @@ from accelerate.utils import set_seed
 from diffusers import AutoencoderKL, ModelMixin
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from mdic_ros.models.mdic import MULTIPLE
+from mdic_ros.codec.bitstream import MULTIPLE, feature_grid
 from mdic_ros.training.autoencoder import AutoencoderConfig, AutoencoderStage
 from mdic_ros.training.bundling import finish_bundle, store_in_half
 from mdic_ros.training.captioner import CaptionCrops, CaptionerConfig, CaptionerStage, build_captioner
@@ -129,7 +129,7 @@ def _codec(config: StageConfig, data: TrainingData, bundle: Path, device: torch.
         parts = build(config.options, vae, len(tokenizer))
     else:
         parts = {name: _part(kind, bundle, name) for name, kind in PARTS.items()}
-    parts["quantizer"].expect(loop.batch, loop.size[0] // 16, loop.size[1] // 16, fresh=fresh)
+    parts["quantizer"].expect(loop.batch, *feature_grid(*loop.size), fresh=fresh)
     return _joint(CodecStage, config, data, vae, parts, tokenizer, device)
 
 

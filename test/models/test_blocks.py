@@ -6,9 +6,8 @@ import torch.nn.functional as F
 
 from mdic_ros.models.detail_refiner import DetailRefiner
 from mdic_ros.models.hyper_align import HyperAlign, WindowAttention
-from mdic_ros.models.layers import Context, fetch
+from mdic_ros.models.layers import ContextUNet, warp
 from mdic_ros.models.mask_generator import MaskGenerator
-from mdic_ros.models.mdic import Side, sharpness
 from mdic_ros.models.offset_refinement import ConvexUpsample, OffsetUpdate
 from mdic_ros.models.quantizer import MultiScaleQuantizer
 from mdic_ros.models.side_alignment import RowAttention, SideAlignment
@@ -168,12 +167,12 @@ def test_offsets_are_as_fine_in_half_precision():
     assert (half - exact).abs().mean() < 0.1
 
 
-def test_pixels_are_fetched_from_where_the_offset_points():
+def test_pixels_are_taken_from_where_the_offset_points():
     image = torch.randn(1, 3, 8, 16)
     offset = torch.zeros(1, 2, 8, 16)
-    torch.testing.assert_close(fetch(image, offset), image, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(warp(image, offset), image, atol=1e-5, rtol=1e-5)
     offset[:, 0], offset[:, 1] = -3, 1
-    torch.testing.assert_close(fetch(image, offset)[..., :-1, 3:], image[..., 1:, :-3], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(warp(image, offset)[..., :-1, 3:], image[..., 1:, :-3], atol=1e-5, rtol=1e-5)
 
 
 def test_alignment_takes_any_size_that_the_padding_gives():
@@ -236,7 +235,7 @@ def test_refiner_keeps_the_picture_without_a_side_image_whatever_the_side_is():
     assert not torch.allclose(sharp[0], sharp[1]), "a sharp picture is another one"
 
 
-def test_refiner_starts_from_the_offsets_it_is_given_and_fetches_along_them():
+def test_refiner_starts_from_the_offsets_it_is_given_and_warps_along_them():
     torch.manual_seed(0)
     net = DetailRefiner(features=16, channels=16, detail=16).eval()
     picture, side, features = torch.zeros(1, 3, 64, 128), torch.rand(1, 3, 64, 128), torch.zeros(1, 16, 4, 8)
@@ -264,20 +263,14 @@ def test_borders_look_like_their_neighbours_when_offsets_are_corrected():
     torch.testing.assert_close(seen[0], seen[0][:, :, 2:3, 4:5].expand_as(seen[0]))
 
 
-def test_one_step_is_for_truth_and_more_for_looks():
-    side = Side(*4 * [torch.zeros(2, 1, 1, 1)], torch.zeros(()))
-    for steps, wanted in ((1, 0.0), (2, 1.0), (10, 1.0)):
-        assert sharpness(side, steps).flatten().tolist() == [wanted, wanted]
-
-
-def test_context_starts_as_identity():
+def test_context_unet_starts_as_identity():
     x = torch.randn(1, 8, 16, 32)
-    torch.testing.assert_close(Context(8, 16, 3).eval()(x), x)
+    torch.testing.assert_close(ContextUNet(8, 16, 3).eval()(x), x)
 
 
-def test_context_sees_far_and_knows_its_row():
+def test_context_unet_sees_far_and_knows_its_row():
     torch.manual_seed(0)
-    net = Context(8, 16, 3).eval()
+    net = ContextUNet(8, 16, 3).eval()
     for module in net.modules():
         for name, child in module.named_children():
             if isinstance(child, torch.nn.GroupNorm):  # it alone would let every position see all others

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from mdic_ros.models.side_alignment import Match
-from mdic_ros.training.codec import alignment_losses, evenly, match_loss, offset_loss, shared_loss
+from mdic_ros.training.codec import alignment_losses, match_loss, offset_loss, psnr_weighted_mse, shared_loss
 from mdic_ros.training.realism import grid_distance, texture_distance
 
 STRIDE = 8
@@ -104,10 +104,10 @@ def test_an_error_that_repeats_with_the_blocks_is_told_from_one_that_does_not():
     assert grid_distance(original + noise + grid, original) > 5
 
 
-def test_a_good_picture_has_as_much_of_a_say_as_a_bad_one():
+def test_the_mse_weighted_by_psnr_gives_good_and_bad_pictures_the_same_say():
     original = torch.zeros(2, 3, 8, 8)
     picture = torch.stack([torch.full((3, 8, 8), 0.1), torch.full((3, 8, 8), 0.4)]).requires_grad_()
-    loss = evenly(picture, original)
+    loss = psnr_weighted_mse(picture, original)
     assert loss.item() == pytest.approx(F.mse_loss(picture, original).item())
     loss.backward()
     assert picture.grad is not None
