@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mdic_ros.errors import MdicError
+
 
 @dataclass(frozen=True)
 class WeightsFile:
@@ -50,6 +52,10 @@ FILES: Mapping[str, WeightsFile] = {
 }
 
 
+class WeightsError(MdicError):
+    """A file of weights that is damaged, or another one than its name says."""
+
+
 class Missing(Exception):
     """Something that a figure needs is not here. The message says what, and how to get it."""
 
@@ -59,7 +65,7 @@ def locate(folder: Path | None, file: WeightsFile) -> Path:
 
     Raises:
         Missing: there is no such file, or no folder.
-        ValueError: the file is another one than its name says.
+        WeightsError: the file is another one than its name says.
     """
     if folder is None or not (folder / file.name).is_file():
         raise Missing(f"needs {file.name} in the folder of weights; get it with: curl -LO {file.url}")
@@ -67,7 +73,7 @@ def locate(folder: Path | None, file: WeightsFile) -> Path:
     with path.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if not found.startswith(file.sha256):
-        raise ValueError(
+        raise WeightsError(
             f"{path} is damaged or another file: its SHA-256 begins with {found[:8]} and should begin with "
             f"{file.sha256[:8]}. Get it again with: curl -LO {file.url}"
         )

@@ -11,6 +11,7 @@ import numpy as np
 
 from mdic_ros.codec import Decoder, Encoder, RowKeeper, RowOffset, View
 from mdic_ros.evaluation.anchors import Anchor
+from mdic_ros.evaluation.errors import EvaluationError
 from mdic_ros.evaluation.metrics import Image, ImageMetric
 from mdic_ros.evaluation.protocol import as_coded, seen_share
 from mdic_ros.evaluation.results import Job, Pictures, Row, Rows, Spool
@@ -75,29 +76,32 @@ def load_pairs(
     both_orders: bool,
     spool: Spool,
     progress: Progress = lambda done, total: None,
+    most: int | None = None,
 ) -> list[Pair]:
-    """The pairs of a data set as a protocol sees them; their pixels stay on disk.
+    """The pairs of a data set as a protocol sees them, `most` of them at most; their pixels stay on disk.
 
     Raises:
-        ValueError: there are no pairs, two have one name, or the protocol does not fit them.
+        EvaluationError: there are no pairs, two have one name, or the protocol does not fit them.
     """
     pairs: dict[str, Pair] = {}
     for pair in read_pairs(data, limit, both_orders):
         name = f"{pair.drive}/{pair.frame}"
         if name in pairs:
-            raise ValueError(f"{data} has two images named {name}: rename one of the drives")
+            raise EvaluationError(f"{data} has two images named {name}: rename one of the drives")
         coded, side = as_coded(pair.coded, protocol), as_coded(pair.side, protocol)
         if min(coded.shape[:2]) < MIN_SIDE or coded.shape != side.shape:
             sizes = " and ".join(f"{image.shape[0]}x{image.shape[1]}" for image in (coded, side))
-            raise ValueError(f"{name}: {sizes} pixels; MS-SSIM takes two of one size, from {MIN_SIDE} rows up")
+            raise EvaluationError(f"{name}: {sizes} pixels; MS-SSIM takes two of one size, from {MIN_SIDE} rows up")
         stale = {age: spool.keep(as_coded(image, protocol)) for age, image in pair.stale.items()}
         size, whole = (coded.shape[0], coded.shape[1]), pair.coded.shape
         share = seen_share(whole[0], whole[1], protocol)
         files = spool.keep(coded), spool.keep(side)
         pairs[name] = Pair(pair.drive, pair.frame, pair.view, size, share, files, stale)
-        progress(len(pairs), None)
+        progress(len(pairs), most)
+        if len(pairs) == most:
+            break
     if not pairs:
-        raise ValueError(f"{data} has no stereo pairs")
+        raise EvaluationError(f"{data} has no stereo pairs")
     return list(pairs.values())
 
 

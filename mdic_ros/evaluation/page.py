@@ -21,6 +21,7 @@ WIDEST = 640
 def page(
     title: str,
     summary: str,
+    verdict: Sequence[str],
     report: Mapping[str, Any],
     tables: Sequence[Table],
     plots: Mapping[str, tuple[bytes, bytes]],
@@ -31,6 +32,7 @@ def page(
     Args:
         title: what was evaluated.
         summary: on what.
+        verdict: what it comes to, sentences.
         report: for how it was made.
         tables: by name: results, ablations, matched, anchors, bd, published, metrics, not_computed; any may be missing.
         plots: metric -> PNG file for light and for dark pages.
@@ -42,6 +44,7 @@ def page(
     return environment.get_template("page.html").render(
         title=title,
         summary=summary,
+        verdict=verdict,
         made=report["made"],
         bundle=report["bundle"],
         drives=report["drives"],

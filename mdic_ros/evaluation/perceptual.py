@@ -19,7 +19,18 @@ import torch
 from torch import Tensor, nn
 
 from mdic_ros import backbones
-from mdic_ros.backbones import FILES, FidInception, L2Pool, Lpips, Missing, Stages, WeightsFile, learned_heads, locate
+from mdic_ros.backbones import (
+    FILES,
+    FidInception,
+    L2Pool,
+    Lpips,
+    Missing,
+    Stages,
+    WeightsError,
+    WeightsFile,
+    learned_heads,
+    locate,
+)
 from mdic_ros.evaluation import metrics, realism
 from mdic_ros.evaluation.metrics import Image, ImageMetric, NotComputed, SetMetric
 from mdic_ros.evaluation.niqe import Niqe
@@ -177,7 +188,7 @@ class Segmentation:
 
     Raises:
         Missing: one of the files is not there.
-        ValueError: they are damaged, or of a network that does not segment.
+        WeightsError: they are damaged, or of a network that does not segment.
     """
 
     def __init__(self, weights: Path | None) -> None:
@@ -198,9 +209,9 @@ class Segmentation:
                 folder, use_safetensors=True, output_loading_info=True, **options
             )
         except Exception as error:  # libraries raise all kinds on files that do not fit
-            raise ValueError(f"{folder} cannot be loaded as a segmentation network: {error}") from error
+            raise WeightsError(f"{folder} cannot be loaded as a segmentation network: {error}") from error
         if missing := sorted(info["missing_keys"]):  # the library would go on with random numbers
-            raise ValueError(f"{folder} is no whole segmentation network, it has no {missing[0]}: get it again")
+            raise WeightsError(f"{folder} is no whole segmentation network, it has no {missing[0]}: get it again")
         self.net = net.eval().to(backbones.device())
         self.classes = int(self.net.config.num_labels)
         with (folder / "model.safetensors").open("rb") as stream:
@@ -242,7 +253,7 @@ def load_metrics(
 
     Raises:
         FileNotFoundError: the folder does not exist.
-        ValueError: a file has another digest than its publisher's.
+        WeightsError: a file has another digest than its publisher's.
     """
     if weights is not None and not weights.is_dir():
         raise FileNotFoundError(f"{weights} is no folder: --weights takes the one that holds the pretrained networks")

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from mdic_ros.codec.bitstream import MAX_SIDE, MIN_HEIGHT, MIN_WIDTH
+from mdic_ros.evaluation.errors import EvaluationError
 
 NAMED = ("kitti", "cityscapes", "native")
 
@@ -29,7 +30,7 @@ def coded_size(protocol: str) -> tuple[int, int] | None:
     """Height and width that a protocol codes, None for "native", where they are the image's.
 
     Raises:
-        ValueError: no such protocol, or a size that the codec cannot take.
+        EvaluationError: no such protocol, or a size that the codec cannot take.
     """
     if protocol == "native":
         return None
@@ -37,10 +38,10 @@ def coded_size(protocol: str) -> tuple[int, int] | None:
         return _PAPER
     size = re.fullmatch(r"(\d{1,6})x(\d{1,6})", protocol)
     if not size:
-        raise ValueError(f"no protocol '{protocol}': take {', '.join(NAMED)}, or height x width like 256x512")
+        raise EvaluationError(f"no protocol '{protocol}': take {', '.join(NAMED)}, or height x width like 256x512")
     height, width = int(size[1]), int(size[2])
     if not _fits(height, width):
-        raise ValueError(f"cannot evaluate at {protocol}: {_TAKEN}")
+        raise EvaluationError(f"cannot evaluate at {protocol}: {_TAKEN}")
     return height, width
 
 
@@ -52,19 +53,19 @@ def as_coded(image: npt.NDArray[np.uint8], protocol: str) -> npt.NDArray[np.uint
         protocol: see above.
 
     Raises:
-        ValueError: no such protocol; the image is smaller than its crop, or of a size that the codec cannot take.
+        EvaluationError: no such protocol; the image is smaller than its crop, or of a size that the codec cannot take.
     """
     size = coded_size(protocol)
     height, width = image.shape[:2]
     if size is None:
         if not _fits(height, width):
-            raise ValueError(
+            raise EvaluationError(
                 f"cannot evaluate an image of {height}x{width} as it is: {_TAKEN}; name a size like 256x512"
             )
         return image
     if protocol == "kitti":
         if height < _CROP[0] or width < _CROP[1]:
-            raise ValueError(
+            raise EvaluationError(
                 f"the kitti protocol crops {_CROP[0]}x{_CROP[1]}, and the image has only {height}x{width} pixels; "
                 "take protocol native, or a size like 128x256"
             )

@@ -181,7 +181,7 @@ def grid(picture: Image, original: Image, period: int) -> float:
     """
     if min(picture.shape[:2]) <= period:
         raise ValueError(
-            f"a picture of {picture.shape[1]}x{picture.shape[0]} is too small for a grid of {period} pixels"
+            f"a picture of {picture.shape[0]}x{picture.shape[1]} is too small for a grid of {period} pixels"
         )
     return _on_grid(picture, period) / _on_grid(original, period)
 

@@ -14,11 +14,12 @@ from mdic_ros.evaluation.plots import curves, draw
 from mdic_ros.evaluation.results import slug, unique_slug
 from mdic_ros.evaluation.run import Evaluation
 from mdic_ros.evaluation.tables import Table, label, plural, tables
+from mdic_ros.evaluation.verdict import verdict
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """All tables of a report, and how to repeat it."""
-    parts = [f"# {headline(report)}", summary(report)]
+    """The verdict and all tables of a report, and how to repeat it."""
+    parts = [f"# {headline(report)}", summary(report), " ".join(verdict(report))]
     for table in tables(report):
         first, items = "".join(table.notes[:1]), "\n".join(f"- {note}" for note in table.notes[1:])
         parts += [f"## {table.title}", first, items, _markdown_table(table)]
@@ -72,7 +73,7 @@ def write(evaluation: Evaluation, folder: Path) -> None:
         Image.fromarray(sheet.drawn()).save(path, optimize=True)
     _put(folder / "report.json", (json.dumps(_finite(report), indent=1, allow_nan=False) + "\n").encode())
     _put(folder / "report.md", markdown(report).encode())
-    html = page(headline(report), summary(report), report, tables(report), drawn, evaluation.sheets)
+    html = page(headline(report), summary(report), verdict(report), report, tables(report), drawn, evaluation.sheets)
     _put(folder / "index.html", html.encode())
 
 

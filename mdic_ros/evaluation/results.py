@@ -15,10 +15,11 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from mdic_ros.datasets.images import ImageError, read_image
+from mdic_ros.evaluation.errors import EvaluationError
 from mdic_ros.evaluation.metrics import Image, decibel
 
 
-class ResumeError(ValueError):
+class ResumeError(EvaluationError):
     """The output folder holds figures of something else."""
 
 

@@ -21,6 +21,7 @@ from accelerate import PartialState
 from mdic_ros.codec import Decoder, Encoder
 from mdic_ros.evaluation.anchors import ANCHORS, Anchor
 from mdic_ros.evaluation.bd import bd_psnr, bd_rate
+from mdic_ros.evaluation.errors import EvaluationError
 from mdic_ros.evaluation.evaluate import Pair, Progress, is_kept, load_pairs, measure, name_of, plan
 from mdic_ros.evaluation.made import machine, versions
 from mdic_ros.evaluation.matched import matched
@@ -49,6 +50,7 @@ class Options:
     ablations: bool = True
     anchors: bool = True
     weights: Path | None = None  #: folder of the perceptual metrics' weights
+    most: int | None = None  #: read no more pairs than this in all
 
 
 @dataclass(frozen=True)
@@ -79,14 +81,15 @@ def run(
 
     Raises:
         ResumeError: the output folder holds figures of another bundle, protocol or data.
-        ValueError: the data has no pairs, or none that fit the protocol; or several processes without `output`.
+        EvaluationError: the data has no pairs, or none that fit the protocol; or several processes without `output`.
+        DatasetError: the data cannot be read.
     """
     protocol = options.protocol or default_protocol(data)
     coded_size(protocol)  # raises before the work does
     # One process may be done long before another: the usual limit of minutes is no sign of an error here.
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=datetime.timedelta(days=7))
     if state.num_processes > 1 and output is None:
-        raise ValueError("several processes meet in a folder: give one with --output")
+        raise EvaluationError("several processes meet in a folder: give one with --output")
     if not state.is_main_process:
         stage = _silent
     encoder, decoder = Encoder.from_pretrained(model, state.device), Decoder.from_pretrained(model, state.device)
@@ -99,7 +102,7 @@ def run(
         spool = Path(scratch) / "pairs"
         spool.mkdir()
         with stage("reading") as progress:
-            pairs = load_pairs(data, protocol, options.limit, options.both_orders, Spool(spool), progress)
+            pairs = load_pairs(data, protocol, options.limit, options.both_orders, Spool(spool), progress, options.most)
         least_seen = min(pair.seen for pair in pairs)
         if least_seen < 0.5 and state.is_main_process:
             log.warning(

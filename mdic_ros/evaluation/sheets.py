@@ -31,7 +31,7 @@ class Sheet:
         assert original is not None
         height, width = original.shape[:2]
         rows = [[*self.pair, *row] for row in self.rows]
-        return contact_sheet([rows], (height, width), [f"{self.image}, {width}x{height}"])
+        return contact_sheet([rows], (height, width), [f"{self.image}, {height}x{width}"])
 
 
 def choose(pairs: Sequence[Pair], wanted: int) -> list[Pair]:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from mdic_ros.codec import Decoder, Encoder
+from mdic_ros.evaluation.errors import EvaluationError
 from mdic_ros.evaluation.evaluate import CommonRows, Pair, load_pairs, make, measure, name_of, plan
 from mdic_ros.evaluation.metrics import IMAGE_METRICS, psnr
 from mdic_ros.evaluation.results import Job, Pictures, Rows, Spool
@@ -137,5 +138,5 @@ def test_pictures_that_are_too_small_are_refused(tmp_path: Path) -> None:
     for side in ("left", "right"):
         (tmp_path / side).mkdir()
         Image.fromarray(np.zeros((80, 160, 3), np.uint8)).save(tmp_path / side / "0.png")
-    with pytest.raises(ValueError, match="80x160 pixels; MS-SSIM takes"):
+    with pytest.raises(EvaluationError, match="80x160 pixels; MS-SSIM takes"):
         load_pairs(tmp_path, "native", None, False, Spool(tmp_path))

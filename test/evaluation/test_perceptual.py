@@ -16,7 +16,7 @@ from torch import nn
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 from transformers.models.segformer.image_processing_pil_segformer import SegformerImageProcessorPil
 
-from mdic_ros.backbones import FILES, FidInception, Missing, alexnet, locate, vgg16
+from mdic_ros.backbones import FILES, FidInception, Missing, WeightsError, alexnet, locate, vgg16
 from mdic_ros.evaluation.perceptual import InceptionDistances, load_metrics
 
 VGG16 = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool", 512, 512, 512, "pool")
@@ -134,7 +134,7 @@ def test_names_carry_the_digests():
 
 def test_another_file_is_refused(weights, tmp_path):
     folder, _ = weights
-    with pytest.raises(ValueError, match=r"vgg16-397923af.pth is damaged or another file.*curl -LO"):
+    with pytest.raises(WeightsError, match=r"vgg16-397923af.pth is damaged or another file.*curl -LO"):
         load_metrics(folder)  # the stand-ins do not have the published digests
     with pytest.raises(Missing, match=r"needs niqe_pris_params\.npz"):
         locate(tmp_path, FILES["niqe"])
@@ -303,8 +303,8 @@ def test_half_a_segmentation_network_is_refused(weights, tmp_path):
     shutil.copytree(weights[0] / "segmentation", tmp_path / "segmentation")
     file = tmp_path / "segmentation" / "model.safetensors"
     save_file({key: value for key, value in load_file(file).items() if not key.startswith("decode_head")}, file)
-    with pytest.raises(ValueError, match=r"no whole segmentation network.*decode_head"):
+    with pytest.raises(WeightsError, match=r"no whole segmentation network.*decode_head"):
         load_metrics(tmp_path, weights[1])
     file.write_bytes(b"no weights")
-    with pytest.raises(ValueError, match="cannot be loaded as a segmentation network"):
+    with pytest.raises(WeightsError, match="cannot be loaded as a segmentation network"):
         load_metrics(tmp_path, weights[1])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mdic_ros.evaluation.errors import EvaluationError
 from mdic_ros.evaluation.protocol import as_coded, coded_size, seen_share
 
 
@@ -15,7 +16,7 @@ def test_kitti_is_a_centre_crop() -> None:
         seen_share(375, 1242, "kitti") > 0.5 > seen_share(720, 1280, "kitti")
         and seen_share(720, 1280, "cityscapes") == 1
     )
-    with pytest.raises(ValueError, match=r"370x740.*300x1242"):
+    with pytest.raises(EvaluationError, match=r"370x740.*300x1242"):
         as_coded(image[:300], "kitti")
 
 
@@ -34,17 +35,17 @@ def test_whole_frames_are_resized(protocol: str, shape: tuple[int, int]) -> None
 def test_native_is_the_image_itself() -> None:
     image = np.zeros((64, 128, 3), np.uint8)
     assert as_coded(image, "native") is image and coded_size("native") is None
-    with pytest.raises(ValueError, match=r"63x128.*64 to 4096"):
+    with pytest.raises(EvaluationError, match=r"63x128.*64 to 4096"):
         as_coded(image[:63], "native")
 
 
 @pytest.mark.parametrize("protocol", ["63x256", "128x127", "4097x256", "128x5000", "0x0"])
 def test_sizes_that_the_codec_cannot_take(protocol: str) -> None:
-    with pytest.raises(ValueError, match=f"{protocol}.*heights of 64 to 4096 and widths of 128 to 4096"):
+    with pytest.raises(EvaluationError, match=f"{protocol}.*heights of 64 to 4096 and widths of 128 to 4096"):
         as_coded(np.zeros((64, 128, 3), np.uint8), protocol)
 
 
 @pytest.mark.parametrize("protocol", ["", "kiti", "128", "128x", "-128x256", "128x256x3", "1e3x256"])
 def test_unknown_protocols(protocol: str) -> None:
-    with pytest.raises(ValueError, match="kitti, cityscapes, native, or height x width"):
+    with pytest.raises(EvaluationError, match="kitti, cityscapes, native, or height x width"):
         coded_size(protocol)

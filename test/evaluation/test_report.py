@@ -117,10 +117,11 @@ def test_the_page_stands_alone(folder: Path, evaluated: Evaluated) -> None:
     assert {link[1:] for link in page.links if link.startswith("#")} <= page.ids
     assert "url(" not in text and "@import" not in text and "<script" not in text
     order = [
+        "verdict",
+        "pictures",
         "results",
         "plots",
         "ablations",
-        "pictures",
         "matched",
         "anchors",
         "bd",

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from mdic_ros.codec import Bundle
+from mdic_ros.datasets import DatasetError
+from mdic_ros.evaluation.errors import EvaluationError
 from mdic_ros.evaluation.results import ResumeError
 from mdic_ros.evaluation.run import Evaluation, Options, run
 
@@ -155,7 +157,7 @@ def test_another_bundle_protocol_or_data_is_refused(
 
 
 def test_what_makes_no_sense_is_said_at_once(street: Path, tiny_bundle: Path) -> None:
-    with pytest.raises(ValueError, match="no protocol 'nonsense'"):
+    with pytest.raises(EvaluationError, match="no protocol 'nonsense'"):
         run(street, tiny_bundle, Options("nonsense"), None, "", silent)
-    with pytest.raises(ValueError, match="nothing: no such file or folder"):
+    with pytest.raises(DatasetError, match="nothing: no such file or folder"):
         run(street / "nothing", tiny_bundle, Options("native"), None, "", silent)
