@@ -92,16 +92,17 @@ def decode(
 
     decoder = Decoder.from_pretrained(model, device=device, dtype=dtype.value, threads=threads)
     if is_bag(source):
-        from mdic_ros.cli.offline import DecodeOptions, decode_bag
+        from mdic_ros.cli.offline import decode_bag
         from mdic_ros.progress import Progress
+        from mdic_ros.stream import DecodeSettings
 
-        options = DecodeOptions(steps, seed, caption, slop_s=side_slop, rectify=rectify)
+        settings = DecodeSettings(steps, seed, caption, sync_slop_s=side_slop, rectify=rectify)
         with Progress(f"decoding {source.name}") as progress:
             summary = decode_bag(
                 source,
                 output,
                 decoder,
-                options,
+                settings,
                 topic=topic,
                 side=side,
                 storage=storage.value,

@@ -103,15 +103,24 @@ def encode(
         )
         return
 
-    from mdic_ros.cli.offline import EncodeOptions, encode_recording
+    from mdic_ros.cli.offline import encode_recording
     from mdic_ros.progress import Progress
+    from mdic_ros.stream import EncodeSettings
+
+    settings = EncodeSettings(
+        rate_point=-1 if rate_point is None else rate_point,
+        max_bytes_per_frame=max_bytes or 0,
+        coded_height=coded_size[0] if coded_size else 0,
+        coded_width=coded_size[1] if coded_size else 0,
+        view=view.value,
+    )
 
     with Progress(f"encoding {source.name}") as progress:
         summary = encode_recording(
             source,
             output,
             encoder,
-            EncodeOptions(rate_point, max_bytes, coded_size, view.value),
+            settings,
             storage=storage.value,
             overwrite=force,
             progress=progress,

@@ -19,8 +19,7 @@ class CaptionKeeper:
         """The caption for a frame.
 
         Args:
-            side: the side image, H x W x 3 uint8 RGB. Without one there is nothing to describe, and a caption of another
-                moment would be wrong: "".
+            side: the side image, H x W x 3 uint8 RGB. Without one there is nothing to describe: "".
             fixed: a caption to use instead ("" for none); None to look at the side image.
             every: run the captioner on every so many frames.
         """

@@ -242,8 +242,8 @@ class DecodeSession:
             return
         off = (nearest.stamp_ns - pair.primary.stamp_ns) / 1e9
         self._miss = (
-            f"no side image within sync_slop_s = {self.settings.sync_slop_s:g} s: the nearest is {off:+.3f} s off. Are the "
-            "clocks of both cameras synchronised?"
+            f"no side image within sync_slop_s = {self.settings.sync_slop_s:g} s: the nearest is {off:+.3f} s off. "
+            "Are the clocks of both cameras synchronised?"
         )
 
     def _drop_unread(self, pairs: list[Pair[_Packet]], cause: str) -> None:
@@ -355,7 +355,7 @@ class DecodeSession:
             self._odd_shape = shape
             text = (
                 f"side images of {shape[0]}x{shape[1]} (height x width) have another shape than the coded camera's "
-                f"{wanted[0]}x{wanted[1]}: squeezed to fit they hardly help. Crop both cameras to the same field of view."
+                f"{wanted[0]}x{wanted[1]}: squeezed to fit they hardly help. Crop both cameras to one field of view."
             )
             self._tell(Event("warning", text))
         return resize_image(image, *size)
@@ -379,8 +379,8 @@ class DecodeSession:
                 return f"it claims {size}, stream_info says {announced[0]}x{announced[1]}"
         elif header.height * header.width > self.settings.max_pixels:
             return (
-                f"it claims {size}, more than the {self.settings.max_pixels} pixels of max_pixels; with a stream_info of "
-                "that size, or a higher max_pixels, it is decoded"
+                f"it claims {size}, more than the {self.settings.max_pixels} pixels of max_pixels; with a stream_info "
+                "of that size, or a higher max_pixels, it is decoded"
             )
         return ""
 

@@ -139,7 +139,8 @@ class EncodeSession:
             self._tell_of_stamps()
         try:
             image = source() if callable(source) else source
-            coded = resize_image(image, *coded_size(*image.shape[:2], settings))
+            height, width = image.shape[:2]
+            coded = resize_image(image, *coded_size(height, width, settings))
             finest = self._controller.finest(settings)
             finest = None if finest is None else min(finest, self.encoder.rate_points - 1)
             packets = self.encoder.encode_all(coded, rate_point=finest, view=settings.view)
@@ -150,8 +151,10 @@ class EncodeSession:
         if choice.rate_point is None:
             return self._refuse(choice.reason, f"the smallest packet of this frame has {sizes[0]} bytes")
         info = StreamInfo(
-            *image.shape[:2],
-            *coded.shape[:2],
+            height=height,
+            width=width,
+            coded_height=coded.shape[0],
+            coded_width=coded.shape[1],
             encoding=encoding,
             model_id=self.encoder.model_id,
             fingerprint=self.encoder.fingerprint,

@@ -1,11 +1,11 @@
 """Pairs every packet with the side image of the nearest stamp.
 
 The packet leads: each one leaves exactly once, with a side image or, by policy, without. Stamps are nanoseconds of the
-source's clock and are only ever compared with each other; how long to wait, and what to keep, is measured on the caller's
-clock. KITTI's right camera is stamped 0.5 ms before the left one, so equal stamps cannot be asked for.
+source's clock and are only ever compared with each other; how long to wait, and what to keep, is measured on the
+caller's clock. KITTI's right camera is stamped 0.5 ms before the left one, so equal stamps cannot be asked for.
 
 Where stamps cannot identify a frame (all zero, or repeated), packets are paired by arrival: with the side image that
-came last before the packet, or first after it.
+came nearest to the packet in time.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 from typing import Generic, Literal, TypeVar
 
@@ -111,15 +112,14 @@ class SideHistory:
         return min(reversed(self._entries), key=lambda entry: abs(entry.stamp_ns - stamp_ns), default=None)
 
     def nearest_arrival(self, time: float) -> SideImage | None:
-        """The last that came up to a time, else the first after it."""
-        before = [entry for entry in self._entries if entry.arrival <= time]
-        return before[-1] if before else next(iter(self._entries), None)
+        """The one that came nearest to a time, the newest of them on a tie."""
+        return min(reversed(self._entries), key=lambda entry: abs(entry.arrival - time), default=None)
 
     @property
     def period_ns(self) -> float:
         """Median time between the stamps of the last images; 0 while unknown."""
         stamps = [entry.stamp_ns for entry in list(self._entries)[-20:]]
-        steps = [b - a for a, b in zip(stamps, stamps[1:]) if b > a]
+        steps = [b - a for a, b in pairwise(stamps) if b > a]
         return median(steps) if steps else 0.0
 
 
@@ -150,7 +150,7 @@ class Pairer(Generic[Primary]):
         missing: `skip` drops the packet, `last` takes the newest side image whatever its stamp, `none` decodes without.
     """
 
-    MOST_WAITING = 10  # packets; more means that side images do not come
+    MOST_WAITING = 100  # packets; more means that side images do not come
 
     def __init__(self, slop_s: float, wait_s: float, missing: MissingSide, history: SideHistory) -> None:
         self.slop_s = slop_s
@@ -180,7 +180,7 @@ class Pairer(Generic[Primary]):
         while self._waiting:
             first = self._waiting[0]
             over = now >= first.deadline or len(self._waiting) > self.MOST_WAITING
-            found = self._by_arrival(first) if self.by_arrival else self._by_stamp(first, over)
+            found = self._by_arrival(first, over) if self.by_arrival else self._by_stamp(first, over)
             if found is not None:
                 pair = Pair(first.primary, found, found.stamp_ns - first.stamp_ns)
             elif over or self._passed(first.stamp_ns):
@@ -206,7 +206,10 @@ class Pairer(Generic[Primary]):
             return None
         return best
 
-    def _by_arrival(self, waiting: _Waiting[Primary]) -> SideImage | None:
+    def _by_arrival(self, waiting: _Waiting[Primary], over: bool) -> SideImage | None:
+        newest = self.history.newest
+        if newest is None or (not over and newest.arrival < waiting.arrival):
+            return None  # the next one may be nearer
         return self.history.nearest_arrival(waiting.arrival)
 
     def _passed(self, stamp_ns: int) -> bool:

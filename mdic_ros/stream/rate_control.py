@@ -5,8 +5,8 @@
 - `target_bitrate_kbps`: in no window of `window_s` seconds are more bits sent, unless a single frame at the coarsest
   point is larger than the whole window allows; then it is alone in its window.
 
-The bit rate is kept in two ways. A token bucket is refilled at the target rate. Its share for one frame names the *base*
-point, the finest that can be sent in every frame; what is saved there pays for a frame one point finer now and then.
+The bit rate is kept in two ways. A token bucket is refilled at the target rate. Its share for one frame names the
+*base* point, the finest that can be sent in every frame; what is saved pays for a frame one point finer now and then.
 So the quality stays within two neighbouring points at a steady target. The exact sum over the window is a hard limit:
 where it is reached, frames get coarser, and are left out when even the coarsest does not fit. Bits are those of the
 payload; DDS and UDP add about 212 bytes of their own to every message.
