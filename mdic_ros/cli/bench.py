@@ -49,7 +49,7 @@ def bench(
         check_new_file(output, force, ".json")
     from mdic_ros.extras import need
 
-    need("workstation")
+    need("eval")
     from mdic_ros.evaluation.bench import Options, markdown, run
     from mdic_ros.progress import Progress
 

@@ -15,8 +15,8 @@ def export(
 ) -> None:
     """Write the encoder's networks of a model as ONNX, which is what the robot runs.
 
-    Training does so by itself. This is for models of version 0.1.0, and after a change by hand. Needs the workstation's
-    libraries; the model's fingerprint stays as it is.
+    Training does so by itself. This is for models of version 0.1.0, and after a change by hand. Needs the libraries
+    of training (pip install 'mdic_ros[train]'). The model's fingerprint stays as it is.
 
     Example:
 
@@ -24,8 +24,9 @@ def export(
     """
     from mdic_ros.extras import need
 
-    need("workstation")
-    from mdic_ros.codec.onnx_export import export as export_bundle
+    need("train")
+    from mdic_ros.codec import Bundle
+    from mdic_ros.codec.onnx_export import export_encoder
 
-    export_bundle(bundle)
+    export_encoder(Bundle(bundle))
     say(f"{bundle} has its encoder as ONNX")

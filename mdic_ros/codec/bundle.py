@@ -47,8 +47,10 @@ CLASSES = {
     "scheduler": ("diffusers", "DDIMScheduler"),
 }
 
-#: What the robot reads. `encoder` is what `vae`, `hyper_align` and `quantizer` do to an image, as one ONNX graph.
+#: What the robot reads.
 ROBOT = ("encoder", "entropy_model")
+#: What `encoder` does as one ONNX graph.
+ENCODER_SOURCES = ("vae", "hyper_align", "quantizer")
 #: What the workstation reads: `hyper_align` measures rows there.
 WORKSTATION = tuple(name for name in CLASSES if name != "encoder")
 #: What decides which tokens the bytes stand for, and which picture the tokens stand for. Not the encoder's networks,
@@ -108,7 +110,7 @@ class Bundle:
         for name, found in classes.items():
             # Of the library only the package: modules inside it move from version to version.
             library, kind = CLASSES[name]
-            if not isinstance(found, list) or [str(found[0]).split(".")[0], *found[1:]] != [library, kind]:
+            if not (isinstance(found, list) and found) or [str(found[0]).split(".")[0], *found[1:]] != [library, kind]:
                 raise BundleError(f"{index}: {name} cannot be a {found}")
         self.components = tuple(classes)
         for name, digest in self.digests.items():
@@ -129,7 +131,7 @@ class Bundle:
         Raises:
             BundleError: a file is missing or another one, or the bundle has no such component.
         """
-        names = [name for name in self.digests if name.startswith(f"{component}/")]
+        names = self.listed(component)
         if component not in self.components or not names:
             how = ": `mdic export` makes it" if component == "encoder" else ""
             raise BundleError(f"{self.path} has no {component}{how}")
@@ -140,6 +142,10 @@ class Bundle:
             if sha256(file) != self.digests[name]:
                 raise BundleError(f"{file} is not the file that {INDEX} lists: copy the bundle again")
         return self.path / component
+
+    def listed(self, *components: str) -> dict[str, str]:
+        """SHA-256 by file of what the index lists of these components."""
+        return {name: digest for name, digest in self.digests.items() if name.split("/")[0] in components}
 
 
 def _is_listed_name(name: str, components: tuple[str, ...]) -> bool:

@@ -1,19 +1,24 @@
-"""The robot's half: image -> bytes."""
+"""The robot's half: image -> bytes. Runs on numpy and ONNX Runtime alone."""
 
 from __future__ import annotations
 
+import json
+import os
 from os import PathLike
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
 import torch
 
 from mdic_ros.codec.bitstream import View, pack_header
-from mdic_ros.codec.bundle import Bundle
+from mdic_ros.codec.bundle import ENCODER_SOURCES, INDEX, Bundle, BundleError
 from mdic_ros.codec.clock import Clock
 from mdic_ros.codec.components import load
 from mdic_ros.codec.entropy_coding import EntropyCoder
-from mdic_ros.codec.images import Image, to_pixels
+from mdic_ros.codec.images import Image, check_image, to_pixels
 from mdic_ros.errors import MdicError
-from mdic_ros.models.autoencoder import encode_latent
 
 
 class BudgetError(MdicError):
@@ -29,30 +34,33 @@ class Encoder:
 
     >>> encoder = Encoder.from_pretrained()
     >>> data = encoder.encode(image, max_bytes=150)
+
+    Args:
+        bundle: the model.
+        device: "cpu", "cuda" or "cuda:1": where the networks run. The entropy coder runs on the CPU.
+        threads: of the networks on the CPU; 0 = as many as the process may use cores.
+
+    Raises:
+        BundleError: the robot's half of the bundle is not whole and undamaged.
+        MdicError: this machine has no such device, or ONNX Runtime was built without it.
     """
 
-    def __init__(self, bundle: Bundle, device: str | torch.device = "cpu") -> None:
-        self.device = torch.device(device)
+    def __init__(self, bundle: Bundle, device: str = "cpu", threads: int = 0) -> None:
         self.model_id, self.fingerprint = bundle.model_id, bundle.fingerprint
-        vae, self._hyper_align, self._quantizer, prior = (
-            load(bundle, name, device) for name in ("vae", "hyper_align", "quantizer", "entropy_model")
-        )
-        del vae.decoder, vae.post_quant_conv  # the workstation's half
-        self._vae = vae.to(memory_format=torch.channels_last)
-        self._hyper_align = self._hyper_align.to(memory_format=torch.channels_last)
-        self._coder = EntropyCoder(prior, bytes.fromhex(bundle.fingerprint))
+        self._identity = bytes.fromhex(bundle.fingerprint)
+        prior = load(bundle, "entropy_model")  # until the prior is numpy's
+        self._coder = EntropyCoder(prior, self._identity)
         self.rate_points: int = prior.scales
-        #: Of the last image, milliseconds: autoencoder, features, tokens, entropy, total.
+        self._networks = _session(bundle, device, threads)
+        if len(self._networks.get_outputs()) != self.rate_points:
+            raise BundleError(f"{bundle.path}: encoder and entropy_model are not of one model: copy the bundle again")
+        #: Of the last image, milliseconds: tokens (all networks), entropy, total.
         self.timings: dict[str, float] = {}
 
     @classmethod
-    def from_pretrained(cls, path: str | PathLike[str] | None = None, device: str | torch.device = "cpu") -> Encoder:
-        """Loads the robot's half of a bundle folder (see `bundle.ROBOT`); None = the shipped one.
-
-        Raises:
-            BundleError: the folder is no whole, undamaged bundle.
-        """
-        return cls(Bundle(path), device)
+    def from_pretrained(cls, path: str | PathLike[str] | None = None, device: str = "cpu", threads: int = 0) -> Encoder:
+        """Loads the robot's half of a bundle folder (see `bundle.ROBOT`); None = the shipped one. See the class."""
+        return cls(Bundle(path), device, threads)
 
     def encode_all(self, image: Image, *, rate_point: int | None = None, view: View = "left") -> list[bytes]:
         """Encodes an image at every rate point, or those up to one, for the price of the finest.
@@ -66,7 +74,8 @@ class Encoder:
             One bitstream per rate point up to that, coarse to fine; never shorter than the one before.
 
         Raises:
-            ValueError: no such image, rate point or view, or its size is out of range.
+            ImageError: no such image, or its size is out of range.
+            ValueError: no such rate point or view.
         """
         return self._streams(image, view, self._count(rate_point))
 
@@ -86,7 +95,8 @@ class Encoder:
 
         Raises:
             BudgetError: not even rate point 0 fits into `max_bytes`.
-            ValueError: no such image, size, rate point or view.
+            ImageError: no such image, or its size is out of range.
+            ValueError: no such rate point or view.
         """
         streams = self._streams(image, view, self._count(rate_point), max_bytes)
         if max_bytes is None:
@@ -97,28 +107,73 @@ class Encoder:
         return fitting[-1]
 
     def _count(self, rate_point: int | None) -> int:
-        """How many rate points there are up to this one."""
+        """Number of rate points up to this one."""
         if rate_point is None:
             return self.rate_points
         if not 0 <= rate_point < self.rate_points:
             raise ValueError(f"rate point {rate_point} is not in 0..{self.rate_points - 1}")
         return rate_point + 1
 
-    @torch.inference_mode()
     def _streams(self, image: Image, view: View, count: int, max_bytes: int | None = None) -> list[bytes]:
         """The first `count` rate points; none behind the first that is over `max_bytes`."""
-        clock = Clock(self.device)
-        pixels = torch.from_numpy(to_pixels(image, mirror=view == "right")).to(self.device)
-        identity = bytes.fromhex(self.fingerprint)
-        headers = [pack_header(r, identity, image.shape[0], image.shape[1], view) for r in range(self.rate_points)]
-        z = encode_latent(self._vae, pixels)
-        clock.lap("autoencoder")
-        features = self._hyper_align(z)
-        clock.lap("features")
-        indices = self._quantizer(features)[1]
+        clock = Clock()
+        check_image(image)
+        headers = [pack_header(r, self._identity, *image.shape[:2], view) for r in range(self.rate_points)]
+        tokens = self._tokens(image, view, count)
         clock.lap("tokens")
         budget = None if max_bytes is None else max_bytes - len(headers[0])
-        payloads = self._coder.encode([tokens[0] for tokens in indices[:count]], headers[-1], budget)
+        payloads = self._coder.encode([torch.from_numpy(grid) for grid in tokens], headers[-1], budget)
         clock.lap("entropy")
         self.timings = clock.timings()
         return [header + payload for header, payload in zip(headers, payloads)]
+
+    def _tokens(self, image: Image, view: View, count: int) -> list[npt.NDArray[np.int64]]:
+        """The first `count` token grids of an image, coarse to fine."""
+        names = [output.name for output in self._networks.get_outputs()[:count]]
+        # Asked for fewer outputs it still computes all; the finer ones cost little.
+        return self._networks.run(names, {"pixels": to_pixels(image, mirror=view == "right")})
+
+
+def _session(bundle: Bundle, device: str, threads: int) -> onnxruntime.InferenceSession:
+    """The networks of a bundle's encoder.
+
+    Raises:
+        BundleError, MdicError: see `Encoder`.
+    """
+    folder = bundle.check("encoder")
+    options = onnxruntime.SessionOptions()
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    # Threads that wait must sleep: spinning, they take the processor from everything else on the robot.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.enable_mem_pattern = False  # would plan memory for each image size anew, and keep more of it
+    options.log_severity_level = 3  # errors; what else it says is for its developers
+    providers = _providers(device)
+    try:
+        made_of = json.loads((folder / "config.json").read_text(encoding="utf-8"))["made_of"]
+        session = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=providers)
+    except Exception as error:  # ONNX Runtime raises many kinds on files that do not fit
+        raise BundleError(f"{folder} cannot be loaded: {error}") from error
+    if made_of != bundle.listed(*ENCODER_SOURCES):
+        raise BundleError(
+            f"{folder} was made of other weights than those that {INDEX} lists: make it again with `mdic export`"
+        )
+    if session.get_providers()[0] != providers[0][0]:  # it goes on with the CPU where libraries are missing
+        raise MdicError(f"ONNX Runtime cannot use {device} here: CUDA or cuDNN is missing, or of another version")
+    return session
+
+
+def _providers(device: str) -> list[tuple[str, dict[str, Any]]]:
+    """ONNX Runtime's name for a device, with its options."""
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
+        raise MdicError(f"no device {device!r}: the encoder runs on cpu, cuda or cuda:NUMBER")
+    if kind == "cpu":
+        return [("CPUExecutionProvider", {})]
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        raise MdicError(
+            f"this ONNX Runtime cannot use {device}: pip install onnxruntime-gpu in place of onnxruntime, or take cpu"
+        )
+    # TF32 would change tokens for a little speed.
+    return [("CUDAExecutionProvider", {"device_id": int(number or 0), "use_tf32": 0})]

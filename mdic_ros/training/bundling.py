@@ -1,4 +1,4 @@
-"""Finishing a bundle: half-precision weights, the index with digests, the fingerprint."""
+"""Finishing a bundle: half-precision weights, the index with digests, the encoder's networks as ONNX, the fingerprint."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mdic_ros.codec.bundle import INDEX, Bundle, write_index
+from mdic_ros.codec.onnx_export import export_encoder
 
 
 def write_component(part: Any, folder: Path) -> None:
@@ -51,10 +52,13 @@ def forget_origin(config: Path) -> None:
 def finish_bundle(bundle: Path, model_id: str) -> str:
     """Makes component folders a bundle; returns its fingerprint. One that was a bundle before keeps its guidance.
 
-    See `store_in_half` for the precision of the weights.
+    See `store_in_half` for the precision of the weights. The encoder's networks are written as ONNX, too.
     """
     store_in_half(bundle)
     for config in bundle.glob("*/config.json"):
         forget_origin(config)
-    guidance = Bundle(bundle).guidance if (bundle / INDEX).is_file() else 1.0
-    return write_index(bundle, model_id, guidance_scale=guidance)
+    shutil.rmtree(bundle / "encoder", ignore_errors=True)  # of other weights
+    index = bundle / INDEX
+    guidance = json.loads(index.read_text()).get("guidance_scale", 1.0) if index.is_file() else 1.0
+    write_index(bundle, model_id, guidance_scale=guidance)
+    return export_encoder(Bundle(bundle))

@@ -1,0 +1,169 @@
+"""Writes the encoder's networks as one ONNX graph: the `encoder` component of a bundle, which the robot runs.
+
+The graph takes float pixels to token grids. Height and width are free at run time, in whole multiples of 64. It is made
+from the same modules that training runs; only the search for the nearest code and the pooling to token grids are
+written anew, as products of matrices, since the training library's form of them does not export.
+
+Needs PyTorch, onnx and onnxscript (the extra `train`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import warnings
+from typing import Any, cast
+
+import numpy as np
+import onnx
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from onnx import helper, numpy_helper
+from torch import Tensor, nn
+from vector_quantize_pytorch import VectorQuantize
+
+from mdic_ros.codec.bitstream import MAX_SIDE, MULTIPLE
+from mdic_ros.codec.bundle import ENCODER_SOURCES, Bundle, write_index
+from mdic_ros.codec.components import load
+from mdic_ros.models.autoencoder import encode_latent
+from mdic_ros.models.hyper_align import HyperAlign
+from mdic_ros.models.quantizer import MultiScaleQuantizer
+
+OPSET = 18  # ONNX Runtime 1.14 and later
+
+
+class TokenGraph(nn.Module):
+    """Image to token grids: autoencoder, HyperAlign, quantizer.
+
+    Chooses the codes that `MultiScaleQuantizer` chooses, but for ties and rounding.
+    """
+
+    def __init__(self, vae: AutoencoderKL, hyper_align: HyperAlign, quantizer: MultiScaleQuantizer) -> None:
+        super().__init__()
+        self.vae, self.hyper_align, self.quantizer = vae, hyper_align, quantizer
+        for scale, fraction in enumerate(quantizer.fractions):
+            codes = cast(VectorQuantize, quantizer.quantizers[scale]).codebook.detach().float()
+            self.register_buffer(f"codes{scale}", codes.clone())
+            # |t - c|^2 = |t|^2 - 2 (t c - |c|^2 / 2): the nearest code has the largest t c - |c|^2 / 2.
+            self.register_buffer(f"half_squares{scale}", codes.square().sum(1) / 2)
+            # Adaptive average pooling of four positions to one, two or three, as a matrix (4, n).
+            self.register_buffer(f"pool{scale}", F.adaptive_avg_pool1d(torch.eye(4), int(4 * fraction)))
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """(1, 3, H, W) float32 in [-1, 1], H and W multiples of 64, to token grids (h_k, w_k) int64, coarse to fine."""
+        left_over = self.quantizer.project_in(self.hyper_align(encode_latent(self.vae, pixels)))
+        size = left_over.shape[-2:]
+        grids = []
+        for scale in range(len(self.quantizer.quantizers)):
+            pooled = self._pool(left_over, getattr(self, f"pool{scale}"))
+            _, dim, height, width = pooled.shape
+            codes: Tensor = getattr(self, f"codes{scale}")
+            likeness = pooled.reshape(dim, -1).t() @ codes.t() - getattr(self, f"half_squares{scale}")
+            index = likeness.argmax(dim=1)
+            grids.append(index.reshape(height, width))
+            if scale + 1 < len(self.quantizer.quantizers):
+                code = codes[index].t().reshape(1, dim, height, width)
+                if self.quantizer.fractions[scale] != 1:
+                    code = F.interpolate(code, size=size, mode="bilinear", align_corners=False)
+                left_over = left_over - (code + self.quantizer.phi[scale](code))
+        return tuple(grids)
+
+    @staticmethod
+    def _pool(x: Tensor, matrix: Tensor) -> Tensor:
+        """(1, d, h, w) to (1, d, n h / 4, n w / 4) by a matrix (4, n)."""
+        if matrix.shape[1] == 4:
+            return x
+        _, dim, height, width = x.shape
+        x = (x.reshape(-1, 4) @ matrix).reshape(dim, height, -1).transpose(1, 2)
+        x = (x.reshape(-1, 4) @ matrix).reshape(dim, matrix.shape[1] * width // 4, -1).transpose(1, 2)
+        return x[None]
+
+
+def export_encoder(bundle: Bundle) -> str:
+    """Writes the `encoder` component of a whole bundle, anew if it has one, and lists it in the index.
+
+    `config.json` in it has the digests of the files that the graph was made of, so that a graph of other weights than
+    the bundle's is noticed.
+
+    Returns:
+        The fingerprint, 64 hex digits. It does not change, since it does not cover the graph.
+
+    Raises:
+        BundleError: a file is missing or not the one that the index lists.
+    """
+    for component in bundle.components:  # the new index must not make a damaged file valid
+        if component != "encoder":
+            bundle.check(component)
+    model = _export(TokenGraph(**{name: load(bundle, name) for name in ENCODER_SOURCES}).eval())
+    # Begun with a dot, so that the bundle stays as it was if this is interrupted.
+    partial, folder = bundle.path / ".encoder.partial", bundle.path / "encoder"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    (partial / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
+    config = {"_class_name": "TokenGraph", "made_of": bundle.listed(*ENCODER_SOURCES)}
+    (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return write_index(bundle.path, bundle.model_id, guidance_scale=bundle.guidance)
+
+
+def _export(graph: TokenGraph) -> onnx.ModelProto:
+    # Any size will do; one whose windows of attention need padding shows the exporter all there is.
+    pixels = torch.zeros(1, 3, 3 * MULTIPLE, 5 * MULTIPLE)
+    rows, columns = (torch.export.Dim(name, min=low, max=MAX_SIDE // MULTIPLE) for name, low in (("r", 1), ("c", 2)))
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # of torchvision, which is not needed
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                graph,
+                (pixels,),
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=["pixels"],
+                output_names=[f"tokens{scale}" for scale in range(len(graph.quantizer.quantizers))],
+                dynamic_shapes=({2: MULTIPLE * rows, 3: MULTIPLE * columns},),
+            )
+    finally:
+        logger.setLevel(level)
+    assert program is not None
+    model = program.model_proto
+    _forget_origin(model)
+    _store_in_half(model.graph)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _forget_origin(model: onnx.ModelProto) -> None:
+    """Drops notes of the exporter, paths of the training machine among them."""
+    everything: list[Any] = [model, model.graph, *model.graph.node, *model.graph.initializer]
+    everything += [*model.graph.input, *model.graph.output, *model.graph.value_info]
+    for part in everything:
+        part.ClearField("doc_string")
+        part.ClearField("metadata_props")
+    del model.graph.value_info[:]  # sizes of things on the way, which ONNX Runtime finds out again
+    del model.functions[:]
+
+
+def _store_in_half(graph: onnx.GraphProto) -> None:
+    """Stores weights that are float16 in the bundle as such, half the size; ONNX Runtime widens them when it loads."""
+    casts = []
+    for weight in graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if values.dtype != np.float32 or values.size < 256:
+            continue
+        with np.errstate(over="ignore"):
+            half = values.astype(np.float16)
+        if not np.array_equal(half.astype(np.float32), values):
+            continue
+        name = weight.name
+        weight.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
+        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
