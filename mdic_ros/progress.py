@@ -18,8 +18,11 @@ LINE_EVERY_S = 10.0
 class Progress:
     """Shows one job; a context manager, and inside it a `Report`: call it with (done, total).
 
+    Attributes:
+        title: what is going on, e.g. "encoding street"; may be changed meanwhile.
+
     Args:
-        title: what is going on, e.g. "encoding street".
+        title: at the beginning.
         unit: what is counted, in the plural, may be empty; "%" where `done` is a percentage.
         stream: where to; None = stderr.
         hidden: show nothing, e.g. in all processes of a job but one.

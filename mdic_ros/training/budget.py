@@ -13,7 +13,15 @@ from accelerate.utils import broadcast_object_list
 from mdic_ros.training.config import ConfigError, as_dataclass, read_yaml
 from mdic_ros.training.loop import start_processes
 from mdic_ros.training.sources import TrainingData
-from mdic_ros.training.stages import STAGES, StageConfig, check_captions, finish, train_stage
+from mdic_ros.training.stages import (
+    STAGES,
+    StageConfig,
+    check_captions,
+    check_held_out,
+    finish,
+    held_out_drives,
+    train_stage,
+)
 
 #: Share of the budget, and seconds of it, that are kept for loading libraries, finishing the bundle and leaving.
 _RESERVE_SHARE, _RESERVE_S = 0.02, 10.0
@@ -103,12 +111,14 @@ def train_all(
         The bundle's fingerprint, or None when it is not whole; and whether everything is done, or somebody stopped it.
 
     Raises:
-        ConfigError: a YAML is wrong, or captions are missing; both are seen before anything is trained.
+        ConfigError: a YAML is wrong, or captions or held-out drives are; all seen before anything is trained.
         DatasetError: the data cannot be used.
     """
     options: AllConfig = as_dataclass(f"{config}", read_yaml(config, ("minutes", "shares")), AllConfig)
     stages = [stage for stage in STAGES if stage in options.shares]
     configs = {stage: StageConfig(stage, config.parent / f"{stage}.yaml") for stage in stages}
+    for stage, stage_config in configs.items():
+        check_held_out(out / stage, held_out_drives(stage_config, data))
     if "captioner" in stages:
         check_captions(configs["captioner"], data)
     total = minutes if minutes is not None else options.minutes

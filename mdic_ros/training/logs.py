@@ -1,10 +1,9 @@
-"""What a run tells: CSV files, TensorBoard, pictures, and a bar or lines on the terminal."""
+"""What a run tells: CSV files, TensorBoard, pictures, and how far it is."""
 
 from __future__ import annotations
 
 import csv
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -13,11 +12,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-#: Seconds between two lines where there is no terminal to draw a bar on.
-LINE_EVERY_S = 10.0
+from mdic_ros.progress import Progress
 
 
 class CsvLog:
@@ -80,19 +76,8 @@ class RunLog:
 
     def __init__(self, out: Path, step: int, writes: bool) -> None:
         self.out, self.writes = out, writes
-        self._spoken = 0.0
         self._board: Any = None
-        console = Console(highlight=False, soft_wrap=True)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not (writes and sys.stdout.isatty()),
-        )
-        self._task = self._bar.add_task(out.name, total=1.0)
+        self._progress = Progress(out.name, "%", stream=sys.stdout, hidden=not writes)
         if not writes:
             return
         self._training, self._validation = (CsvLog(out / f"{name}.csv", step) for name in ("train", "validation"))
@@ -104,15 +89,12 @@ class RunLog:
             self._board = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1)
 
     def say(self, text: str) -> None:
-        """A line on the terminal."""
-        if self.writes and self._bar.disable:
-            print(text, flush=True)
-        elif self.writes:
-            self._bar.console.print(text, markup=False)
+        """A line on stdout."""
+        self._progress.say(text)
 
     def advance(self, progress: float) -> None:
-        """Moves the bar; 0 to 1."""
-        self._bar.update(self._task, completed=progress)
+        """Shows how much of the budget is spent, 0 to 1."""
+        self._progress(round(100 * progress), 100)
 
     def training(self, step: int, minutes: float, figures: Mapping[str, float]) -> None:
         """Means over the last steps."""
@@ -120,11 +102,7 @@ class RunLog:
             return
         self._training.row({"step": step, "minutes": minutes, **figures})
         self._to_board("train", step, figures)
-        text = f"step {step}, {minutes:.1f} min: {_short(figures)}"
-        self._bar.update(self._task, description=text)
-        if self._bar.disable and time.monotonic() - self._spoken >= LINE_EVERY_S:
-            self._spoken = time.monotonic()
-            self.say(text)
+        self._progress.title = f"{self.out.name}, step {step}, {minutes:.1f} min, {_short(figures)}"
 
     def validation(self, step: int, minutes: float, figures: Mapping[str, float]) -> None:
         """Figures on the held-out drives."""
@@ -148,13 +126,13 @@ class RunLog:
                 self._board.add_scalar(f"{group}/{name}", value, step)
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        self._progress.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        self._progress.__exit__(kind, error, trace)
         if self._board is not None:
             self._board.close()
 

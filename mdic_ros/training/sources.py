@@ -13,7 +13,6 @@ import io
 import json
 import os
 import re
-import sys
 import threading
 import zipfile
 import zlib
@@ -26,10 +25,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from rich.progress import track
 
 from mdic_ros.datasets import DatasetError, ImageError, StereoFrame, StereoSource, detect_layout, open_stereo
 from mdic_ros.datasets.images import IMAGE_SUFFIXES, MAX_PIXELS, RGB, read_image, read_image_bytes
+from mdic_ros.progress import Progress
 from mdic_ros.training.data import Pair, disparities
 from mdic_ros.training.stream import worker_threads
 
@@ -158,9 +157,13 @@ class TrainingData:
 
 
 def _all(items: Iterable[Pair], count: int, what: str) -> list[Pair]:
-    """The items as a list, with a bar on a terminal while they come."""
-    hidden = not sys.stdout.isatty() or os.environ.get("RANK", "0") != "0"
-    return list(track(items, what, total=count, transient=True, disable=hidden))
+    """The items as a list; shows how far it is while they come, in the main process."""
+    found: list[Pair] = []
+    with Progress(what, "pairs", hidden=os.environ.get("RANK", "0") != "0") as progress:
+        for item in items:
+            found.append(item)
+            progress(len(found), count)
+    return found
 
 
 # --- disparities --------------------------------------------------------------------------------------------
@@ -386,7 +389,7 @@ def _image_size(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) ->
     try:
         with Image.open(io.BytesIO(archive.read(entry)), formats=("WEBP",)) as image:
             if not 0 < image.width * image.height <= MAX_PIXELS:
-                raise DatasetError(f"{path}: {entry.filename} is {image.width}x{image.height}, more than may be")
+                raise DatasetError(f"{path}: {entry.filename} is {image.height}x{image.width}, more than may be")
             return image.height, image.width
     except DatasetError:
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from mdic_ros.training.captioner import CaptionCrops, CaptionerConfig, Captioner
 from mdic_ros.training.codec import PARTS, CodecConfig, CodecStage, build
 from mdic_ros.training.config import ConfigError, as_dataclass, read_yaml
 from mdic_ros.training.data import Pair, StereoCrops, foreign_batch, held_out_batch
-from mdic_ros.training.loop import LoopConfig, Stage, run, start_processes
+from mdic_ros.training.loop import CHECKPOINT, LoopConfig, Stage, run, start_processes
 from mdic_ros.training.prior import PriorConfig, PriorStage
 from mdic_ros.training.realism import RealismConfig, RealismStage
 from mdic_ros.training.sources import TrainingData, captions_of
@@ -63,17 +64,55 @@ class StageConfig:
 
 def split(data: TrainingData, config: StageConfig, *, match: bool = False) -> tuple[list[Pair], list[Pair]]:
     """Pairs to train on, and those of the held-out drives."""
+    hold_out = held_out_drives(config, data)
     pairs = data.pairs(config.data.folders, config.data.height, match=match)
-    hold_out = data.hold_out or config.data.hold_out
-    training = [pair for pair in pairs if pair.drive not in hold_out]
-    held_out = [pair for pair in pairs if pair.drive in hold_out]
-    if not training or not held_out:
-        drives = ", ".join(sorted({pair.drive for pair in pairs}))
+    return [pair for pair in pairs if pair.drive not in hold_out], [pair for pair in pairs if pair.drive in hold_out]
+
+
+def held_out_drives(config: StageConfig, data: TrainingData) -> list[str]:
+    """The drives to validate on, which are not trained on: those of --hold-out, else those of the YAML.
+
+    Raises:
+        ConfigError: one that --hold-out names is not in the data; there is none; or none is left to train on.
+    """
+    drives = sorted({frame.drive for frame in data.frames if frame.folder in config.data.folders})
+    if not drives:
+        return []  # `TrainingData.pairs` says what is wrong
+    if unknown := [name for name in data.hold_out if name not in drives]:
+        raise ConfigError(f"--hold-out {unknown[0]}: {data.path} has no such drive; it has {', '.join(drives)}")
+    found = [name for name in drives if name in (data.hold_out or config.data.hold_out)]
+    if not found:
+        named = f" ({config.path} names {', '.join(config.data.hold_out)})" if config.data.hold_out else ""
         raise ConfigError(
-            f"{config.path}, data.hold_out is {list(hold_out)}: it must name at least one drive of {data.path}, but "
-            f"not all of them ({drives}); --hold-out DRIVE names another one"
+            f"no drive of {data.path} is held out to validate on{named}: name one of {', '.join(drives)} with "
+            "--hold-out"
         )
-    return training, held_out
+    if found == drives:
+        raise ConfigError(
+            f"every drive of {data.path} is held out to validate on ({', '.join(drives)}), so none is left to train "
+            "on: add recordings of another drive, or hold out fewer"
+        )
+    return found
+
+
+_HELD_OUT = "held_out.json"  #: in a run's folder: the drives that it validates on
+
+
+def check_held_out(out: Path, hold_out: list[str]) -> None:
+    """A run that goes on must hold out what it held out before: otherwise it would validate on what it has trained on.
+
+    Raises:
+        ConfigError: the run in this folder began with other drives.
+    """
+    file = out / _HELD_OUT
+    if not (out / CHECKPOINT).is_file() or not file.is_file():
+        return
+    before = json.loads(file.read_text())
+    if before != hold_out:
+        raise ConfigError(
+            f"the run in {out} holds out {', '.join(before)}, this call {', '.join(hold_out)}: repeat --hold-out as it "
+            "was, or choose another --out to start anew"
+        )
 
 
 def check_captions(config: StageConfig, data: TrainingData) -> None:
@@ -84,7 +123,7 @@ def check_captions(config: StageConfig, data: TrainingData) -> None:
     """
     frames = [frame for frame in data.frames if frame.folder in config.data.folders]
     told = {row["source"] for row in captions_of(frames, data.captions) if row["caption"]}
-    hold_out = set(data.hold_out or config.data.hold_out)
+    hold_out = set(held_out_drives(config, data))
     for what, found in (("to train on", told - hold_out), ("to validate on", told & hold_out)):
         if not found:
             raise ConfigError(
@@ -97,7 +136,7 @@ def _tokenizer(config: StageConfig, data: TrainingData, bundle: Path) -> PreTrai
     """The bundle's tokenizer; if it has none yet it is built from the captions of what is trained on, and no others."""
     with start_processes().main_process_first():
         if not (bundle / "tokenizer").is_dir():
-            hold_out = data.hold_out or config.data.hold_out
+            hold_out = held_out_drives(config, data)
             frames = [f for f in data.frames if f.folder in config.data.folders and f.drive not in hold_out]
             build_tokenizer(sentences(captions_of(frames, data.captions))).save_pretrained(bundle / "tokenizer")
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
@@ -231,6 +270,11 @@ def train_stage(
         True if the stage has spent its budget, False if somebody stopped it.
     """
     processes = start_processes()
+    hold_out = held_out_drives(config, data)
+    check_held_out(out, hold_out)
+    if processes.is_main_process:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / _HELD_OUT).write_text(json.dumps(hold_out) + "\n")
     set_seed(config.loop.seed)
     built, crops = STAGES[stage].build(config, data, bundle, processes.device)
     if (budget := minutes()) is not None:

@@ -24,7 +24,7 @@ from mdic_ros.training.config import ConfigError, as_dataclass, read_yaml
 from mdic_ros.training.data import StereoCrops, disparities
 from mdic_ros.training.pack import pack
 from mdic_ros.training.sources import TrainingData
-from mdic_ros.training.stages import STAGES, StageConfig, train
+from mdic_ros.training.stages import STAGES, StageConfig, held_out_drives, train
 from mdic_ros.training.tiny import make_bundle
 
 SMALL_LOOP = {"batch": 2, "size": [64, 128], "log_every": 1, "warmup_steps": 1, "mixed_precision": "fp32"}
@@ -253,8 +253,32 @@ def test_what_is_missing_is_named(training_folder, tmp_path):
     with pytest.raises(ConfigError, match="mdic train codec"):
         train("prior", config(tmp_path, "prior"), data, tmp_path / "out", tmp_path / "bundle")
     elsewhere = TrainingData(training_folder, ["drive_z"])
-    with pytest.raises(ConfigError, match=r"hold_out is \['drive_z'\].*drive_a, drive_b"):
+    with pytest.raises(ConfigError, match=r"--hold-out drive_z.*no such drive; it has drive_a, drive_b"):
         train("autoencoder", config(tmp_path, "autoencoder"), elsewhere, tmp_path / "out", tmp_path / "bundle")
+
+
+def test_held_out_drives(training_folder, tmp_path):
+    def held_out(named, in_yaml):
+        content = {"data": {"folders": ["train"], "hold_out": in_yaml}}
+        (tmp_path / "prior.yaml").write_text(yaml.safe_dump(content))
+        stage = StageConfig("prior", tmp_path / "prior.yaml")
+        return held_out_drives(stage, TrainingData(training_folder, named))
+
+    assert held_out([], ["drive_b", "somebody_elses"]) == ["drive_b"]
+    assert held_out(["drive_a"], ["drive_b"]) == ["drive_a"]
+    with pytest.raises(ConfigError, match=r"names somebody_elses\): name one of drive_a, drive_b with --hold-out"):
+        held_out([], ["somebody_elses"])
+    with pytest.raises(ConfigError, match=r"every drive .* is held out"):
+        held_out(["drive_a", "drive_b"], [])
+
+
+def test_a_run_goes_on_with_the_drives_that_it_held_out(training_folder, tmp_path):
+    out, bundle = tmp_path / "out", tmp_path / "bundle"
+    yaml_file = config(tmp_path, "autoencoder", steps=2)
+    train("autoencoder", yaml_file, TrainingData(training_folder), out, bundle)
+    with pytest.raises(ConfigError, match="holds out drive_b, this call drive_a"):
+        train("autoencoder", yaml_file, TrainingData(training_folder, ["drive_a"]), out, bundle)
+    train("autoencoder", yaml_file, TrainingData(training_folder, ["drive_b"]), out, bundle)
 
 
 def test_the_shipped_configurations_are_valid(pytestconfig):
