@@ -22,6 +22,7 @@ from mdic_ros.codec.entropy_coding import EntropyCoder
 from mdic_ros.codec.images import Image, check_image, mirrored
 from mdic_ros.errors import ImageError
 from mdic_ros.models.autoencoder import encode_latent
+from mdic_ros.models.entropy.exact import ExactPrior
 from mdic_ros.models.mdic import MDIC
 from mdic_ros.models.row_measurement import measure_rows, shift_rows
 from mdic_ros.models.row_offset import MAX_ROWS, RowOffset
@@ -87,9 +88,9 @@ class Decoder:
         self.model_id, self.fingerprint = bundle.model_id, bundle.fingerprint
         self._identity = bytes.fromhex(bundle.fingerprint)
         self._guidance = bundle.guidance
-        parts = {name: load(bundle, name, device) for name in WORKSTATION}
-        self._coder = EntropyCoder(parts.pop("entropy_model"), self._identity)
+        self._coder = EntropyCoder(ExactPrior.from_folder(bundle.check("entropy_model")), self._identity)
         self.rate_points: int = self._coder.prior.scales
+        parts = {name: load(bundle, name, device) for name in WORKSTATION if name != "entropy_model"}
         self._tokenizer, self._text_encoder = parts.pop("tokenizer"), parts.pop("text_encoder")
         self._captioner = parts.pop("captioner")
         self._hyper_align = parts.pop("hyper_align").to(memory_format=torch.channels_last)
@@ -133,8 +134,7 @@ class Decoder:
         started = time.perf_counter()
         info, header, payload = split(data, self._identity, self.rate_points)
         tokens = self._coder.decode(payload, feature_grid(info.height, info.width), info.rate_point + 1, header)
-        grids = [np.asarray(grid) for grid in tokens]
-        return ParsedPacket(info, grids, len(data), 1e3 * (time.perf_counter() - started))
+        return ParsedPacket(info, tokens, len(data), 1e3 * (time.perf_counter() - started))
 
     @torch.inference_mode()
     def decode(
