@@ -14,7 +14,7 @@ from torch import nn
 from mdic_ros.codec.bundle import CLASSES, Bundle, BundleError
 from mdic_ros.models.captioner import Captioner
 from mdic_ros.models.detail_refiner import DetailRefiner
-from mdic_ros.models.entropy_model import EntropyModel
+from mdic_ros.models.entropy.model import EntropyModel
 from mdic_ros.models.hyper_align import HyperAlign
 from mdic_ros.models.mask_generator import MaskGenerator
 from mdic_ros.models.quantizer import MultiScaleQuantizer

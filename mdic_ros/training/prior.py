@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from mdic_ros.models.autoencoder import encode_latent
-from mdic_ros.models.entropy_model import EntropyModel
+from mdic_ros.models.entropy.model import EntropyModel
 from mdic_ros.models.hyper_align import HyperAlign
 from mdic_ros.models.quantizer import MultiScaleQuantizer
 from mdic_ros.training.bundling import write_component

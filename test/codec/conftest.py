@@ -1,18 +1,28 @@
-"""Priors with the same weights on every machine and in every version of torch, for golden streams."""
+"""Priors with the same weights on every machine, for golden streams. NumPy only: a robot can run these tests, too."""
 
 import math
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import pytest
-import torch
 
-from mdic_ros.models.entropy_model import EntropyModel
+from mdic_ros.models.entropy.exact import ExactPrior, exp_table
+from mdic_ros.models.entropy.schedule import COLUMN_BINS, ROW_BINS, PriorSizes
 
-FINGERPRINT = bytes(range(7, 39))
+Tokens = npt.NDArray[np.int64]
+
+SMALL = PriorSizes(  # small, but with everything: three groupings, a fraction, windows that do not fit the grids
+    codebook_size=64, grids=(0.25, 0.5, 0.75, 1.0), groups=(1, 2, 4, 4), dim=32, num_heads=2, num_layers=2, window=(4, 6),
+    token_dim=8,
+)  # fmt: skip
+FULL = PriorSizes(  # the schedule that the golden streams were written with
+    codebook_size=1024, grids=(0.25, 0.5, 0.75, 1.0, 1.0), groups=(1, 2, 4, 4, 4), dim=128, num_heads=4, num_layers=4,
+    window=(8, 16), token_dim=64,
+)  # fmt: skip
 
 
-def integers(count: int, seed: int) -> np.ndarray:
+def integers(count: int, seed: int) -> npt.NDArray[np.uint64]:
     """`count` uint64 by SplitMix64 (Steele et al. 2014): pure integer arithmetic, no library's generator."""
     with np.errstate(over="ignore"):
         z = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed << 32)
@@ -21,54 +31,73 @@ def integers(count: int, seed: int) -> np.ndarray:
         return z ^ (z >> np.uint64(31))
 
 
-def fill(model: EntropyModel, sharpness: float = 0.5) -> EntropyModel:
+def shapes(sizes: PriorSizes) -> dict[str, tuple[int, ...]]:
+    """Shape of every weight of an `EntropyModel`."""
+    dim, found = sizes.dim, {}
+
+    def linear(name: str, inputs: int, outputs: int) -> None:
+        found[f"{name}.weight"], found[f"{name}.bias"] = (outputs, inputs), (outputs,)
+
+    for k in range(sizes.scales):
+        found[f"embed.{k}"] = (sizes.codebook_size, sizes.token_dim)
+        found[f"place.{k}"] = (4, dim)
+        linear(f"known.{k}", sizes.token_dim, dim)
+        linear(f"head.{k}", dim, sizes.codebook_size)
+        if k + 1 < sizes.scales:
+            linear(f"context.{k}", 9 * sizes.token_dim, dim)
+    found["mask"] = found["scale"] = (sizes.scales, dim)
+    found["row"], found["column"] = (ROW_BINS, dim), (COLUMN_BINS, dim)
+    for number in range(sizes.num_layers):
+        for name, inputs, outputs in (("qkv", 1, 3), ("out", 1, 1), ("up", 1, 2), ("down", 2, 1)):
+            linear(f"blocks.{number}.{name}", inputs * dim, outputs * dim)
+        found[f"blocks.{number}.bias"] = (sizes.num_heads, sizes.offsets)
+    return found
+
+
+def make(sizes: PriorSizes, sharpness: float = 0.5) -> ExactPrior:
     """Weights from `integers`: multiples of 2^-24, so exact in float32 however they are computed."""
-    for number, (name, parameter) in enumerate(sorted(model.named_parameters())):
-        uniform = (integers(parameter.numel(), number) >> np.uint64(40)).astype(np.float64) / 2**23 - 1
-        gain = 0.5 if parameter.ndim < 2 else 2.0 ** -round(math.log2(parameter.shape[1]) / 2)
+    weights: dict[str, npt.NDArray[np.generic]] = {"exp_table": np.array(exp_table(), np.int32)}
+    for number, (name, shape) in enumerate(sorted(shapes(sizes).items())):
+        uniform = (integers(math.prod(shape), number) >> np.uint64(40)).astype(np.float64) / 2**23 - 1
+        gain = 0.5 if len(shape) < 2 else 2.0 ** -round(math.log2(shape[1]) / 2)
         if name.startswith("head") and name.endswith("weight"):
             gain = sharpness
-        with torch.no_grad():
-            parameter.copy_(torch.from_numpy((uniform * gain).reshape(parameter.shape)))
-    return model.eval()
-
-
-def small_config() -> dict[str, object]:
-    """Small, but with everything: three groupings, a fraction, windows that do not fit the grids."""
-    return {
-        "codebook_size": 64,
-        "grids": (0.25, 0.5, 0.75, 1.0),
-        "groups": (1, 2, 4, 4),
-        "dim": 32,
-        "num_heads": 2,
-        "num_layers": 2,
-        "window": (4, 6),
-        "token_dim": 8,
-    }
+        weights[name] = (uniform * gain).reshape(shape).astype(np.float32)
+    return ExactPrior(sizes, weights)
 
 
 @pytest.fixture(scope="session")
-def small_prior() -> EntropyModel:
-    return fill(EntropyModel(**small_config()))
+def small_prior() -> ExactPrior:
+    return make(SMALL)
 
 
 @pytest.fixture(scope="session")
-def full_prior() -> EntropyModel:
-    return fill(EntropyModel(groups=(1, 2, 4, 4, 4)))  # the schedule that the golden streams were written with
+def full_prior() -> ExactPrior:
+    return make(FULL)
 
 
 @pytest.fixture(scope="session")
-def draw() -> Callable[..., list[torch.Tensor]]:
-    def _draw(prior: EntropyModel, grid: tuple[int, int], seed: int) -> list[torch.Tensor]:
+def draw() -> Callable[[ExactPrior, tuple[int, int], int], list[Tokens]]:
+    def _draw(prior: ExactPrior, grid: tuple[int, int], seed: int) -> list[Tokens]:
         """Token grids: by turns uniform, biased to few codes, and all the same."""
-        tokens, codes = [], prior.config.codebook_size
+        tokens = []
         for k, (h, w) in enumerate(prior.grid_shapes(*grid)):
             raw = integers(h * w, 1000 * seed + k) >> np.uint64(8)
             if seed % 3 == 1:
                 raw = (raw % np.uint64(7)) * (raw % np.uint64(5))
             elif seed % 3 == 2:
                 raw = np.full_like(raw, seed)
-            tokens.append(torch.from_numpy((raw % np.uint64(codes)).astype(np.int64)).view(h, w))
+            tokens.append((raw % np.uint64(prior.codebook_size)).astype(np.int64).reshape(h, w))
         return tokens
 
     return _draw
+
+
+@pytest.fixture(scope="session")
+def scene() -> Callable[..., np.ndarray]:
+    def _scene(height: int, width: int, seed: int = 0) -> np.ndarray:
+        """A smooth coloured texture, H x W x 3 uint8 RGB."""
+        coarse = np.random.default_rng(seed).integers(0, 256, (6, 9, 3), np.uint8)
+        return np.array(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+
+    return _scene
