@@ -1,4 +1,4 @@
-"""The sample drive that ships: a whole bag, a true stereo pair, small."""
+"""The sample that ships: a whole bag, a true stereo pair, small; and the first pair of it as pictures."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mdic_ros.codec.images import resize_image
 from mdic_ros.datasets import StereoSource, open_stereo
 from mdic_ros.datasets.bag import BagReader, stamp_ns
+from mdic_ros.datasets.images import read_image
 
 SAMPLE = Path(__file__).parents[1] / "sample" / "street"
 FRAMES, PERIOD_NS = 40, 100_000_000
@@ -118,3 +120,12 @@ def test_captions(drive: StereoSource) -> None:
         assert set(row) == {"source", "name", "caption", "tags"}
         assert 5 <= len(row["caption"].split()) <= 30
         assert "street" in row["tags"]
+
+
+def test_pictures_are_the_first_pair(drive: StereoSource) -> None:
+    pictures = {side: SAMPLE.parent / f"{side}.png" for side in ("left", "right")}
+    assert sum(path.stat().st_size for path in pictures.values()) < 200e3
+    for side, image in (("left", drive[0].left), ("right", drive[0].right)):
+        # JPEG decoders and resizing differ a little from version to version.
+        difference = read_image(pictures[side]).astype(int) - resize_image(image, 128, 256)
+        assert np.abs(difference).mean() < 1
