@@ -202,7 +202,7 @@ class Pairer(Generic[Primary]):
         # One that is older than the packet may be the neighbour of a better one that is still under way.
         early = waiting.stamp_ns - best.stamp_ns
         newest = self.history.newest
-        if not over and newest is best and early > self.history.period_ns / 2 > 0:
+        if not over and newest is best and early > self.history.period_ns / 2:
             return None
         return best
 

@@ -47,7 +47,8 @@ class RateController:
         self._sent_bytes = 0
         self._tokens = 0.0  # bytes that may be spent now
         self._last_time: float | None = None
-        self._period_s = 0.1  # smoothed time between frames; the first guess matters for a few frames
+        self._period_s = 0.1  # smoothed time between frames; a guess until there were two
+        self._measured = False
         self._typical: list[float] = []  # smoothed bytes of each rate point
         self._last_point = 0
 
@@ -106,9 +107,8 @@ class RateController:
         fitting = []
         for r in points:
             # The next frames must fit one point coarser, so that quality goes down step by step and none is left out.
-            # The reserve is for a frame that comes before an old one has left the window: arrivals and sizes vary.
-            follows = sizes[max(r - 1, 0)]
-            reserve = follows + 2 * sizes[0]
+            # Two coarse frames of reserve: sizes vary.
+            follows, reserve = sizes[max(r - 1, 0)], 2 * sizes[0]
             cost = sizes[r]
             pays = cost <= self._tokens
             if r == 0:
@@ -124,7 +124,8 @@ class RateController:
         total, entries = self._sent_bytes + cost, iter(self._sent)
         gone = next(entries, None)
         for step in range(1, steps + 1):
-            while gone is not None and gone[0] <= now + step * self._period_s - window_s:
+            # Half a period late: arrivals vary, and the next frame may come before an old one has left the window.
+            while gone is not None and gone[0] <= now + (step - 0.5) * self._period_s - window_s:
                 total -= gone[1]
                 gone = next(entries, None)
             total += follows
@@ -146,6 +147,9 @@ class RateController:
             return self._period_s
         elapsed = max(0.0, now - self._last_time)
         self._last_time = now
+        if not self._measured:
+            self._measured, self._period_s = True, max(min(elapsed, 1.0), 1e-3)
+            return elapsed
         # A pause says nothing about the frame rate: without the cap one long gap would let a burst through.
         self._period_s += 0.2 * (min(elapsed, 4 * self._period_s) - self._period_s)
         self._period_s = max(self._period_s, 1e-3)

@@ -124,6 +124,70 @@ def test_the_window_is_never_exceeded(kbps, window_s, rate_hz, seed):
         assert worst_window(sent, window_s) <= max(kbps * 1000 / 8 * window_s, most_of_one)
 
 
+@settings(max_examples=300, deadline=None)
+@given(
+    frames=st.lists(
+        st.tuples(st.floats(0.0, 5.0), st.lists(st.integers(1, 3000), min_size=1, max_size=6)), min_size=1, max_size=80
+    ),
+    limits=st.builds(
+        Limits,
+        rate_point=st.integers(-1, 6),
+        max_bytes_per_frame=st.one_of(st.just(0), st.integers(1, 3000)),
+        target_bitrate_kbps=st.floats(0.05, 100),
+        window_s=st.floats(0.1, 20),
+    ),
+)
+def test_for_any_sizes_times_and_limits_the_budget_holds(frames, limits):
+    controller, now, sent = RateController(), 50.0, []
+    for gap, sizes in frames:
+        now += gap
+        sizes = sorted(sizes)
+        finest = controller.finest(limits)
+        coded = sizes if finest is None else sizes[: finest + 1]
+        choice = controller.choose(coded, limits, now)
+        if choice.rate_point is None:
+            assert choice.reason in ("over_max_bytes", "over_bitrate")
+            continue
+        size = sizes[choice.rate_point]
+        assert limits.rate_point < 0 or choice.rate_point <= limits.rate_point
+        assert not limits.max_bytes_per_frame or size <= limits.max_bytes_per_frame
+        sent.append((now, size))
+        inside = [(t, s) for t, s in sent if now - limits.window_s < t]
+        budget = limits.target_bitrate_kbps * 1000 / 8 * limits.window_s
+        # Only a coarsest frame may be more than the whole window allows, and then it stands alone in it.
+        assert sum(s for _, s in inside) <= budget or (len(inside) == 1 and choice.rate_point == 0)
+
+
+def test_no_frame_of_a_finer_point_breaks_a_short_window():
+    """0.1.0 let a fine frame through whenever the window was empty."""
+    limits = Limits(target_bitrate_kbps=8.0, window_s=0.5)  # 500 bytes
+    controller = RateController()
+    sizes = [22, 86, 219, 450, 667]
+    points = [controller.choose(sizes, limits, float(second)).rate_point for second in range(20)]
+    assert max(sizes[point] for point in points if point is not None) <= 500
+    assert points[-1] == 3
+
+
+@pytest.mark.parametrize(
+    "kbps, rate_hz, sizes",
+    [
+        (8.0, 3.0, [22, 86, 219, 450, 667]),
+        (8.0, 10.0, SIZES),
+        (20.0, 10.0, SIZES),
+        (30.0, 30.0, SIZES),
+        (2.0, 10.0, SIZES),
+    ],
+)
+def test_at_a_steady_target_the_quality_is_steady(kbps, rate_hz, sizes):
+    limits, controller = Limits(target_bitrate_kbps=kbps), RateController()
+    points = [controller.choose(sizes, limits, index / rate_hz).rate_point for index in range(200)]
+    settled = points[20:]
+    assert None not in settled
+    assert max(settled) - min(settled) <= 1
+    used = sum(sizes[point] for point in settled) / len(settled) * rate_hz * 8 / 1000
+    assert used > 0.7 * kbps
+
+
 @pytest.mark.parametrize("rate_hz, limit, expected", [(30, 10, 100), (10, 10, 100), (30, 0, 300), (5, 10, 50)])
 def test_rate_limiter_lets_through_evenly(rate_hz, limit, expected):
     jitter = random.Random(1)
@@ -138,3 +202,14 @@ def test_rate_limiter_starts_anew_after_a_pause():
     assert limiter.admit(1.0, 0.0)
     assert limiter.admit(1.0, 100.0)
     assert not limiter.admit(1.0, 100.1)  # no credit for the pause
+
+
+def test_a_new_frame_rate_takes_effect_at_once():
+    limiter = RateLimiter()
+    assert limiter.admit(0.01, 0.0)
+    assert not limiter.admit(0.01, 1.0)
+    assert limiter.admit(10.0, 1.1)  # the next slot of 0.01 Hz would be at 100 s
+    assert not limiter.admit(10.0, 1.15)
+    assert not limiter.admit(1.0, 1.5)
+    assert limiter.admit(1.0, 2.1)
+    assert limiter.admit(0.0, 2.11)
