@@ -60,9 +60,15 @@ class SequenceTracker:
             return Arrival.NEXT
         last_sequence, last_stamp = self._last
         ahead = (sequence - last_sequence) % 2**32
-        if 0 < ahead < 2**31:
-            return self._ahead(sequence, last_sequence, ahead)
         behind = (last_sequence - sequence) % 2**32
+        if 0 < ahead <= self.MAX_GAP:
+            between = sum(0 < (number - last_sequence) % 2**32 < ahead for number in self._unread)
+            self._unread.clear()
+            self._far = None
+            self.lost += max(0, ahead - 1 - between)
+            return Arrival.NEXT
+        if behind > self.REORDER_WINDOW and sequence > self.MAX_GAP:  # far off, and no encoder that starts again
+            return self._far_off(sequence)
         if stamp_ns > last_stamp or behind > self.REORDER_WINDOW:
             return self._restart()
         if sequence != self._last_refused:  # a relay that repeats one packet many times is no restart
@@ -72,16 +78,10 @@ class SequenceTracker:
             return self._restart()
         return Arrival.DUPLICATE if (sequence, stamp_ns) in self._seen else Arrival.OUT_OF_ORDER
 
-    def _ahead(self, sequence: int, last_sequence: int, ahead: int) -> Arrival:
-        if ahead <= self.MAX_GAP:
-            between = sum(0 < (number - last_sequence) % 2**32 < ahead for number in self._unread)
-            self._unread.clear()
-            self.lost += max(0, ahead - 1 - between)
-            self._far = None
-        elif self._far is not None and 0 < (sequence - self._far) % 2**32 <= self.REORDER_WINDOW:
+    def _far_off(self, sequence: int) -> Arrival:
+        if self._far is not None and 0 < (sequence - self._far) % 2**32 <= self.REORDER_WINDOW:
             return self._restart()
-        else:
-            self._far = sequence
+        self._far = sequence
         return Arrival.NEXT
 
     def _restart(self) -> Arrival:
