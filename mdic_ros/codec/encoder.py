@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from os import PathLike
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-import torch
 
 from mdic_ros.codec.bitstream import View, pack_header
 from mdic_ros.codec.bundle import ENCODER_SOURCES, INDEX, Bundle, BundleError
 from mdic_ros.codec.clock import Clock
-from mdic_ros.codec.components import load
 from mdic_ros.codec.entropy_coding import EntropyCoder
 from mdic_ros.codec.images import Image, check_image, to_pixels
 from mdic_ros.errors import MdicError
+from mdic_ros.models.entropy.exact import ExactPrior
 
 
 class BudgetError(MdicError):
@@ -48,7 +48,7 @@ class Encoder:
     def __init__(self, bundle: Bundle, device: str = "cpu", threads: int = 0) -> None:
         self.model_id, self.fingerprint = bundle.model_id, bundle.fingerprint
         self._identity = bytes.fromhex(bundle.fingerprint)
-        prior = load(bundle, "entropy_model")  # until the prior is numpy's
+        prior = ExactPrior.from_folder(bundle.check("entropy_model"))
         self._coder = EntropyCoder(prior, self._identity)
         self.rate_points: int = prior.scales
         self._networks = _session(bundle, device, threads)
@@ -118,11 +118,12 @@ class Encoder:
         """The first `count` rate points; none behind the first that is over `max_bytes`."""
         clock = Clock()
         check_image(image)
-        headers = [pack_header(r, self._identity, *image.shape[:2], view) for r in range(self.rate_points)]
+        height, width = image.shape[:2]
+        headers = [pack_header(r, self._identity, height, width, view) for r in range(self.rate_points)]
         tokens = self._tokens(image, view, count)
         clock.lap("tokens")
         budget = None if max_bytes is None else max_bytes - len(headers[0])
-        payloads = self._coder.encode([torch.from_numpy(grid) for grid in tokens], headers[-1], budget)
+        payloads = self._coder.encode(tokens, headers[-1], budget)
         clock.lap("entropy")
         self.timings = clock.timings()
         return [header + payload for header, payload in zip(headers, payloads)]
@@ -166,14 +167,14 @@ def _session(bundle: Bundle, device: str, threads: int) -> onnxruntime.Inference
 
 def _providers(device: str) -> list[tuple[str, dict[str, Any]]]:
     """ONNX Runtime's name for a device, with its options."""
-    kind, _, number = device.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
+    match = re.fullmatch(r"cpu|cuda(?::(\d+))?", device)
+    if not match:
         raise MdicError(f"no device {device!r}: the encoder runs on cpu, cuda or cuda:NUMBER")
-    if kind == "cpu":
+    if device == "cpu":
         return [("CPUExecutionProvider", {})]
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         raise MdicError(
             f"this ONNX Runtime cannot use {device}: pip install onnxruntime-gpu in place of onnxruntime, or take cpu"
         )
     # TF32 would change tokens for a little speed.
-    return [("CUDAExecutionProvider", {"device_id": int(number or 0), "use_tf32": 0})]
+    return [("CUDAExecutionProvider", {"device_id": int(match[1] or 0), "use_tf32": 0})]

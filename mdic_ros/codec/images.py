@@ -25,7 +25,7 @@ def check_image(image: Image) -> None:
 
 
 def resize_image(image: Image, height: int, width: int) -> Image:
-    """Resizes an H x W x 3 uint8 RGB image with an antialiasing Lanczos filter; one of that size comes back as it is."""
+    """Resizes an H x W x 3 uint8 RGB image by an antialiasing Lanczos filter; one of that size comes back as it is."""
     if image.shape[:2] == (height, width):
         return image
     return np.asarray(PillowImage.fromarray(image).resize((width, height), PillowImage.Resampling.LANCZOS))

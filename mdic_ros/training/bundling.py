@@ -1,4 +1,4 @@
-"""Finishing a bundle: half-precision weights, the index with digests, the encoder's networks as ONNX, the fingerprint."""
+"""Finishing a bundle: half-precision weights, the index with digests, the ONNX copy of the encoder, the fingerprint."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
 from mdic_ros.models.entropy.exact import ExactPrior, exp_table
 from mdic_ros.models.entropy.schedule import COLUMN_BINS, ROW_BINS, PriorSizes
