@@ -13,9 +13,11 @@ from mdic_ros.msg import Bitstream, DecodeReport, StreamInfo
 from ros_bench import BEST_EFFORT, LATCHED, Bench, compressed, header, pixels, raw
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from mdic_ros.codec import Decoder, Encoder, RowKeeper
+from mdic_ros.codec import Decoder, Encoder, SideView
 from mdic_ros.nodes.decoder_node import DecoderNode
-from mdic_ros.nodes.runtime import StartError, stamp_ns
+from mdic_ros.nodes.messages import stamp_ns
+from mdic_ros.nodes.runtime import StartError
+from mdic_ros.stream.vertical_disparity import VerticalDisparityTracker
 
 pytestmark = pytest.mark.ros
 
@@ -94,7 +96,7 @@ class Link:
 
     @property
     def drops(self) -> dict[str, int]:
-        return self.node._drops.by_cause()
+        return self.node._session.drops.by_cause()
 
     def dropped(self, drops: dict[str, int]) -> None:
         self.bench.wait(lambda: self.drops == drops, f"{self.drops} instead of {drops}")
@@ -106,7 +108,7 @@ def test_the_picture_is_the_codecs_and_everything_about_it_is_told(bench, tiny_b
     link.side.publish(raw(views[0][1], 999.5))
     link.send(packets[0], 1000, 7)
     link.decoded(1)
-    expected = decoder.decode(packets[0], views[0][1], caption="a street")
+    expected = decoder.decode(packets[0], [SideView(views[0][1])], caption="a street")
     image, mask, report = link.images[0], link.masks[0], link.reports[0]
     np.testing.assert_array_equal(pixels(image), expected.image)
     np.testing.assert_array_equal(pixels(mask), expected.mask)
@@ -126,19 +128,20 @@ def test_the_picture_is_the_codecs_and_everything_about_it_is_told(bench, tiny_b
 
 @pytest.mark.parametrize("rectify", [True, False])
 def test_rows_are_measured_on_ten_frames_and_then_corrected(bench, tiny_bundle, decoder, views, rectify):
-    encoder, keeper = Encoder.from_pretrained(tiny_bundle), RowKeeper(decoder)
+    encoder, tracker = Encoder.from_pretrained(tiny_bundle), VerticalDisparityTracker(decoder)
     link = Link(bench, tiny_bundle, rectify=rectify)
     link.announce(decoder)
     for number in range(12):
         left, right = views[number % 3]
         data = encoder.encode(right, view="right")  # the packet says so: the decoder has no parameter for it
-        rows = keeper.row_offset(data, left) if rectify else 0.0
+        parsed = decoder.read(data)
+        rows = tracker.row_offset(parsed, left) if rectify else 0.0
         link.side.publish(raw(left, 1000 + number))
         link.send(data, 1000 + number, number)
         link.decoded(number + 1)
-        expected = decoder.decode(data, left, caption="a street", row_offset=rows)
+        expected = decoder.decode(parsed, [SideView(left, rows)], caption="a street")
         np.testing.assert_array_equal(pixels(link.images[-1]), expected.image)
-    assert link.node._rows.likely == keeper.likely
+    assert link.node._session.rows == tracker.likely
 
 
 def test_age_is_told_when_the_clocks_match(bench, tiny_bundle, packets):
@@ -166,7 +169,7 @@ def test_policies_for_a_missing_side_image(bench, tiny_bundle, decoder, packets,
     assert not link.reports[0].side_used
     assert math.isnan(link.reports[0].side_offset_ms)
     assert not pixels(link.masks[0]).any()
-    np.testing.assert_array_equal(pixels(link.images[0]), decoder.decode(packets[0], None, caption="a street").image)
+    np.testing.assert_array_equal(pixels(link.images[0]), decoder.decode(packets[0], caption="a street").image)
     assert bench.set_parameters(link.node, on_missing_side="skip") == []
     link.send(packets[1], 1100, 1)
     link.dropped({"no_side_image": 1})
@@ -196,13 +199,13 @@ def test_compressed_side_images(bench, tiny_bundle, decoder, packets, views, for
     link.decoded(1)
     assert link.reports[0].side_used
     if form == "png":
-        expected = decoder.decode(packets[0], views[0][1], caption="a street")
+        expected = decoder.decode(packets[0], [SideView(views[0][1])], caption="a street")
         np.testing.assert_array_equal(pixels(link.images[0]), expected.image)
     link.side.publish(CompressedImage(header=header(1100), format="png", data=b"rubbish"))
     link.send(packets[1], 1100, 1)
     link.decoded(2)
     assert not link.reports[1].side_used  # a bad side image costs the side image, not the frame
-    assert link.node._bad_sides.total == 1
+    assert link.node._session.unusable_sides == 1
 
 
 def test_side_image_and_calibration_of_another_size(bench, tiny_bundle, decoder, packets, views):
@@ -227,14 +230,14 @@ def test_a_wrong_model_is_refused_until_the_right_one_comes(bench, tiny_bundle, 
     statuses = bench.listen(DiagnosticArray, "/diagnostics")
     wrong = f"{(int(decoder.fingerprint[:2], 16) + 1) % 256:02x}" + decoder.fingerprint[2:]
     link.announce(decoder, model_id="other", fingerprint=wrong)
-    bench.wait(lambda: link.node._guard.problem, "the announcement is not believed")
+    bench.wait(lambda: link.node._session.guard.problem, "the announcement is not believed")
     for index in range(3):
         link.send(packets[0], 1000 + index * 100, index)
     link.dropped({"wrong_model": 3})
     bench.wait(lambda: statuses and statuses[-1].status[0].level == b"\x02", "no error in the diagnostics")
     assert "the stream is of other" in statuses[-1].status[0].message
     link.announce(decoder)
-    bench.wait(lambda: not link.node._guard.problem, "the right model is not believed")
+    bench.wait(lambda: not link.node._session.guard.problem, "the right model is not believed")
     link.send(packets[0], 2000, 3)
     link.decoded(1)
     foreign = bytes([packets[0][0], int(wrong[:2], 16)]) + packets[0][2:]
@@ -263,7 +266,7 @@ def test_damaged_cut_repeated_and_late_packets(bench, tiny_bundle, packets):
     link.dropped({"damaged": 2, "out_of_order": 1})
     link.send(packets[2], 1500, 5)
     link.dropped({"damaged": 2, "duplicate": 1, "out_of_order": 1})
-    assert link.node._sequence.lost == 1  # number 3; number 4 was late
+    assert link.node._session.sequence.lost == 1  # number 3; number 4 was late
     link.send(packets[0], 1600, 0)  # the encoder was restarted
     link.decoded(3)
     assert [report.drops_total for report in link.reports] == [0, 2, 4]
@@ -272,7 +275,7 @@ def test_damaged_cut_repeated_and_late_packets(bench, tiny_bundle, packets):
 def test_a_packet_of_another_size_than_announced_costs_no_work(bench, tiny_bundle, decoder, packets):
     link = Link(bench, tiny_bundle, side_wait_s=0.0)
     link.announce(decoder)
-    bench.wait(lambda: link.node._info is not None, "no StreamInfo")
+    bench.wait(lambda: link.node._session.info is not None, "no StreamInfo")
     huge = packets[0][:2] + b"\0" + (4095 << 12 | 4095).to_bytes(3, "big") + packets[0][3:]
     link.send(huge, 1000, 0)
     link.dropped({"damaged": 1})
@@ -283,11 +286,11 @@ def test_a_packet_of_another_size_than_announced_costs_no_work(bench, tiny_bundl
 def test_a_stream_of_another_container_version_is_refused(bench, tiny_bundle, decoder, packets):
     link = Link(bench, tiny_bundle, side_wait_s=0.0)
     link.announce(decoder, stream_version=2)
-    bench.wait(lambda: link.node._info is not None, "no StreamInfo")
+    bench.wait(lambda: link.node._session.info is not None, "no StreamInfo")
     link.send(packets[0], 1000, 0)
     link.dropped({"wrong_model": 1})
     link.announce(decoder)
-    bench.wait(lambda: link.node._guard.problem is None, "the right version is refused")
+    bench.wait(lambda: link.node._session.guard.problem is None, "the right version is refused")
     link.send(packets[1], 1100, 1)
     link.decoded(1)
 
@@ -295,7 +298,7 @@ def test_a_stream_of_another_container_version_is_refused(bench, tiny_bundle, de
 def test_a_cut_packet_is_a_coarser_picture(bench, tiny_bundle, decoder, packets):
     link = Link(bench, tiny_bundle, side_wait_s=0.0)
     cut = packets[0][: len(packets[0]) * 2 // 3]
-    expected = decoder.decode(cut, None, caption="a street")
+    expected = decoder.decode(cut, caption="a street")
     link.send(cut, 1000, 0)
     link.decoded(1)
     np.testing.assert_array_equal(pixels(link.images[0]), expected.image)
@@ -312,7 +315,7 @@ def test_parameters_change_while_running(bench, tiny_bundle, decoder, packets, v
     assert bench.set_parameters(link.node, caption="two people in fog", steps=2, seed=5) == []
     link.send(packets[0], 1100, 1)
     link.decoded(2)
-    expected = decoder.decode(packets[0], views[0][1], caption="two people in fog", steps=2, seed=5)
+    expected = decoder.decode(packets[0], [SideView(views[0][1])], caption="two people in fog", steps=2, seed=5)
     np.testing.assert_array_equal(pixels(link.images[1]), expected.image)
     assert link.reports[1].caption == "two people in fog"
     assert bench.set_parameters(link.node, caption="", caption_every=2) == []

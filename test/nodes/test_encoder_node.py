@@ -13,8 +13,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mdic_ros.codec import Encoder, inspect
 from mdic_ros.nodes.encoder_node import EncoderNode
+from mdic_ros.nodes.messages import stamp_ns
 from mdic_ros.nodes.parameters import ParameterError
-from mdic_ros.nodes.runtime import StartError, stamp_ns
+from mdic_ros.nodes.runtime import StartError
 
 pytestmark = pytest.mark.ros
 
@@ -127,7 +128,7 @@ def test_encodings_and_bad_images(bench: Bench, tiny_bundle, codec, picture):
     bad.width = 2**31
     for count, message in enumerate((bad, raw(picture[:32, :32], 11), raw(picture, 12, "yuv422")), start=1):
         images.publish(message)
-        bench.wait(lambda: node._drops.by_cause() == {"bad_image": count}, str(node._drops.by_cause()))  # noqa: B023
+        bench.wait(lambda: node._session.drops.by_cause() == {"bad_image": count}, str(node._session.drops.by_cause()))  # noqa: B023
     images.publish(raw(picture[..., :1], 20, "mono8"))
     bench.wait(lambda: len(packets) == 4, "it does not go on")
     assert infos[-1].encoding == "mono8"
@@ -177,7 +178,7 @@ def test_parameters_change_while_running(bench: Bench, tiny_bundle, codec, textu
     assert encoded() == sizes[1]
     assert bench.set_parameters(node, max_bytes_per_frame=sizes[0] - 1) == []
     images.publish(raw(picture, 1))
-    bench.wait(lambda: node._drops.by_cause() == {"over_max_bytes": 1}, str(node._drops.by_cause()))
+    bench.wait(lambda: node._session.drops.by_cause() == {"over_max_bytes": 1}, str(node._session.drops.by_cause()))
     assert bench.set_parameters(node, max_bytes_per_frame=0, coded_height=64, coded_width=128) == []
     encoded()
     header_ = inspect(packets[-1].data.tobytes())
@@ -189,7 +190,7 @@ def test_parameters_change_while_running(bench: Bench, tiny_bundle, codec, textu
     assert "0 or whole numbers 64 to 4096" in bench.set_parameters(node, coded_height=10)[0]
     assert "read-only" in bench.set_parameters(node, transport="compressed")[0]
     assert bench.set_parameters(node, window_s=3) == []  # a whole number where ROS wants a point
-    assert node._settings["window_s"] == 3.0
+    assert node._parameters["window_s"] == 3.0
 
 
 def test_the_newest_picture_wins(bench: Bench, tiny_bundle, picture):
@@ -201,7 +202,7 @@ def test_the_newest_picture_wins(bench: Bench, tiny_bundle, picture):
         images.publish(raw(picture, index))
     bench.wait(lambda: packets and stamp_ns(packets[-1].header) == 39 * MS, "the last picture is not there")
     assert [packet.sequence for packet in packets] == list(range(len(packets)))
-    assert len(packets) + node._drops.by_cause().get("overtaken", 0) <= 40
+    assert len(packets) + node._session.drops.by_cause().get("overtaken", 0) <= 40
 
 
 def test_frame_rate_limit(bench: Bench, tiny_bundle, picture):
@@ -212,7 +213,7 @@ def test_frame_rate_limit(bench: Bench, tiny_bundle, picture):
     images.publish(raw(picture, 0))
     bench.wait(lambda: packets, "no packet")
     images.publish(raw(picture, 100))
-    bench.wait(lambda: node._drops.by_cause() == {"over_max_rate": 1}, str(node._drops.by_cause()))
+    bench.wait(lambda: node._session.drops.by_cause() == {"over_max_rate": 1}, str(node._session.drops.by_cause()))
 
 
 def test_reliability_follows_the_publishers(bench: Bench, tiny_bundle, picture):

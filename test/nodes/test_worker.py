@@ -1,6 +1,6 @@
 import threading
 
-from mdic_ros.nodes.worker import DropCounter, Worker
+from mdic_ros.nodes.worker import Worker
 
 
 def test_newest_job_wins_and_the_overtaken_one_is_told():
@@ -67,17 +67,3 @@ def test_stop_forgets_the_waiting_job_and_says_when_work_goes_on():
     release.set()
     assert worker.stop(10)
     assert processed == [0]
-
-
-def test_drops_are_counted_by_cause_from_many_threads():
-    drops = DropCounter()
-    threads = [
-        threading.Thread(target=lambda cause=cause: [drops.count(cause) for _ in range(1000)])
-        for cause in ("late", "damaged", "late")
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert drops.by_cause() == {"damaged": 1000, "late": 2000}
-    assert drops.total == 3000
