@@ -55,7 +55,7 @@ def write(
     left_topic: LeftOption = None,
     right_topic: RightOption = None,
     side_slop: SlopOption = 0.03,
-    rectify_images: RectifyImagesOption = False,
+    rectify_images: RectifyImagesOption = None,
     force: ForceOption = False,
 ) -> None:
     """Write a stereo recording as a rosbag2, under the topic and frame names that users of KITTI expect.
@@ -96,7 +96,8 @@ def write(
             )
     report_failures(written.broken)
     left_out = f", {len(written.broken)} left out" if written.broken else ""
-    say(f"{output}: {written.frames} frames of {recording.layout}{left_out}")
+    alone = f", {written.unpaired.total} images without a partner left out" if written.unpaired.total else ""
+    say(f"{output}: {written.frames} frames of {recording.layout}{left_out}{alone}")
 
 
 def images(
@@ -114,7 +115,7 @@ def images(
     left_topic: LeftOption = None,
     right_topic: RightOption = None,
     side_slop: SlopOption = 0.03,
-    rectify_images: RectifyImagesOption = False,
+    rectify_images: RectifyImagesOption = None,
     force: ForceOption = False,
 ) -> None:
     """Write the images of a bag or another recording as files.

@@ -32,6 +32,11 @@ def report_summary(output: Path, summary: Summary) -> None:
     counts = {point: summary.rate_points.count(point) for point in sorted(set(summary.rate_points))}
     points = ", ".join(f"{count} at rate point {point}" for point, count in counts.items())
     problems = f"; {len(summary.failures)} problems" if summary.failures else ""
+    for note in summary.notes:
+        say(f"note: {note}")
+    coded, side = summary.unpaired
+    if coded or side:
+        say(f"note: {coded} images of the coded camera and {side} of the other one found no partner")
     alone = f"; {summary.without_side} without side image" if summary.without_side else ""
     say(
         f"{output}: {len(summary.sizes)} frames ({points}), {summary.mean_bytes:.1f} bytes a frame, "

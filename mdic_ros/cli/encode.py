@@ -50,7 +50,7 @@ def encode(
     left_topic: LeftOption = None,
     right_topic: RightOption = None,
     side_slop: SlopOption = 0.03,
-    rectify_images: RectifyImagesOption = False,
+    rectify_images: RectifyImagesOption = None,
     storage: StorageOption = Storage.mcap,
     force: ForceOption = False,
 ) -> None:

@@ -48,11 +48,12 @@ SlopOption = Annotated[
     float, typer.Option(metavar="SECONDS", min=0, help="Bag: largest time between two images of a pair.")
 ]
 RectifyImagesOption = Annotated[
-    bool,
+    bool | None,
     typer.Option(
-        "--rectify-images",
-        help="Rectify images that are not, by the recording's calibration: bring the same point of a scene to the "
-        "same row of both images.",
+        help="Images whose calibration says that they are not rectified (the same point of a scene is not in the same "
+        "row of both) are refused, or with this rectified by that calibration; --no-rectify-images takes them as they "
+        "are.",
+        show_default=False,
     ),
 ]
 StorageOption = Annotated[Storage, typer.Option(help="File format of the bag that is written.")]
