@@ -17,12 +17,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
 
 from mdic_ros.codec.bitstream import MAX_SCALES, BitstreamError
 from mdic_ros.codec.range_coder import RangeDecoder, RangeEncoder, cumulative, intervals, uniform
 from mdic_ros.models.entropy.exact import ExactPrior, PriorError
 
 Tokens = npt.NDArray[np.int64]
+
+# The matrices of the prior are small: a second thread of NumPy's BLAS gains nothing on an idle machine, and beside other
+# work the threads wait for each other, spinning, so that coding a frame took ten times as long.
+_one_thread = ThreadpoolController().wrap(limits=1, user_api="blas")
 
 CHECK_BITS_FIRST, CHECK_BITS_NEXT = 8, 2
 # No probability is below 2^-24.
@@ -56,6 +61,7 @@ class EntropyCoder:
         checks = CHECK_BITS_FIRST + CHECK_BITS_NEXT * (scales - 1)
         return math.ceil((tokens * _MAX_BITS_PER_SYMBOL + checks) / 8) + 1
 
+    @_one_thread
     def encode(self, indices: Sequence[Tokens], header: bytes, max_bytes: int | None = None) -> list[bytes]:
         """Codes token grids, coarse to fine.
 
@@ -88,6 +94,7 @@ class EntropyCoder:
                 break
         return payloads
 
+    @_one_thread
     def decode(self, payload: bytes, grid: tuple[int, int], max_scales: int, header: bytes) -> list[Tokens]:
         """Decodes as many scales as the payload has whole.
 
