@@ -23,10 +23,9 @@ def drives(pairs: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """Two steps of the smallest autoencoder."""
+    """Two steps of a small run."""
     content = {
         "loop": {"steps": 2, "batch": 2, "size": [64, 128], "warmup_steps": 1, "mixed_precision": "fp32"},
-        "autoencoder": {"channels": [8, 8, 16, 16], "layers_per_block": 1},
     }
     path = tmp_path / "autoencoder.yaml"
     path.write_text(yaml.safe_dump(content))
