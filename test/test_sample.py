@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from mdic_ros.codec.images import resize_image
 from mdic_ros.datasets import StereoSource, open_stereo
-from mdic_ros.datasets.bag import BagReader, stamp_ns
+from mdic_ros.datasets.bag import BagReader
 from mdic_ros.datasets.images import read_image
+from mdic_ros.datasets.messages import stamp_ns
 
 SAMPLE = Path(__file__).parents[1] / "sample" / "street"
 FRAMES, PERIOD_NS = 40, 100_000_000

@@ -20,15 +20,10 @@ from mdic_ros.cli.files import read_packet
 from mdic_ros.codec import BitstreamError, Bundle, inspect
 from mdic_ros.codec.bundle import CLASSES
 from mdic_ros.datasets import DatasetError
-from mdic_ros.datasets.bag import BITSTREAM, STREAM_INFO, BagReader, pair_nearest, payload_kbps, peek_header
-from mdic_ros.datasets.bag_stereo import (
-    DEFAULT_SLOP_S,
-    base_topic,
-    image_topics,
-    index_images,
-    side_topic,
-    stereo_topics,
-)
+from mdic_ros.datasets.bag import BagReader
+from mdic_ros.datasets.bag_stereo import base_topic, image_topics, index_images, side_topic, stereo_topics
+from mdic_ros.datasets.messages import BITSTREAM, STREAM_INFO, peek_header
+from mdic_ros.datasets.timing import DEFAULT_SLOP_S, pair_nearest, payload_kbps
 
 
 def _print(content: Any) -> None:

@@ -48,7 +48,8 @@ def check_new_bag(path: Path, force: bool, source: Path) -> None:
         UsageError: it would lie over the recording that is read, or inside a bag that is read.
         DatasetError: the folder is there, and is not to be replaced.
     """
-    from mdic_ros.datasets.bag import check_output, is_bag
+    from mdic_ros.datasets.bag import is_bag
+    from mdic_ros.datasets.bag_writer import check_output
 
     output, read = path.resolve(), source.resolve()
     if output == read or output in read.parents:

@@ -17,25 +17,8 @@ import numpy as np
 
 from mdic_ros.codec.encoder import Encoder
 from mdic_ros.datasets import CameraInfo, DatasetError, StereoSource, open_stereo
-from mdic_ros.datasets.bag import (
-    BITSTREAM,
-    DECODE_REPORT,
-    STREAM_INFO,
-    BagReader,
-    BagWriter,
-    Message,
-    Storage,
-    is_bag,
-    make,
-    make_camera_info,
-    make_header,
-    make_image,
-    pair_nearest,
-    payload_kbps,
-    peek_header,
-)
+from mdic_ros.datasets.bag import BagReader, Message, is_bag
 from mdic_ros.datasets.bag_stereo import (
-    DEFAULT_SLOP_S,
     base_topic,
     bitstream_topic,
     decode_image,
@@ -46,8 +29,20 @@ from mdic_ros.datasets.bag_stereo import (
     side_topic,
     stereo_topics,
 )
+from mdic_ros.datasets.bag_writer import BagWriter, Storage
 from mdic_ros.datasets.export import write_camera
 from mdic_ros.datasets.images import RGB
+from mdic_ros.datasets.messages import (
+    BITSTREAM,
+    DECODE_REPORT,
+    STREAM_INFO,
+    make,
+    make_camera_info,
+    make_header,
+    make_image,
+    peek_header,
+)
+from mdic_ros.datasets.timing import DEFAULT_SLOP_S, pair_nearest, payload_kbps
 from mdic_ros.errors import MdicError
 from mdic_ros.stream import EncodeSession, EncodeSettings, Refused
 from mdic_ros.stream.events import Event

@@ -9,10 +9,11 @@ from typing import Literal
 
 from mdic_ros.cli.files import write_file
 from mdic_ros.codec.images import Image, resize_image
-from mdic_ros.datasets import DatasetError, ImageError, StereoSource
+from mdic_ros.datasets import DatasetError, StereoSource
 from mdic_ros.datasets.bag import BagReader
 from mdic_ros.datasets.bag_stereo import base_topic, image_topics, index_images
 from mdic_ros.datasets.images import encode_image
+from mdic_ros.errors import ImageError
 from mdic_ros.progress import Report
 
 Form = Literal["png", "jpeg"]

@@ -1,4 +1,4 @@
-"""Stereo recordings: KITTI raw, odometry, stereo 2012/2015, Cityscapes, folders and bags, one interface for all.
+"""Stereo recordings of every kind in `LAYOUTS`, with one interface for all.
 
     from mdic_ros.datasets import open_stereo
 
@@ -6,24 +6,27 @@
         for frame in source:
             frame.left, frame.right, frame.stamp_ns, frame.left_info
 
-:mod:`mdic_ros.datasets.bag` reads and writes bags without ROS, with this package's own messages in them.
+`bag` and `bag_writer` read and write rosbag2 without ROS, with this package's own messages in them.
 """
 
-from .calibration import CameraInfo
-from .detect import LAYOUTS, Layout, detect_layout, open_stereo
-from .errors import DatasetError, ImageError
-from .export import Written, write_bag
-from .stereo import Camera, StereoFrame, StereoSource
+from mdic_ros.datasets.bag_writer import Storage
+from mdic_ros.datasets.calibration import CameraInfo
+from mdic_ros.datasets.errors import DatasetError
+from mdic_ros.datasets.export import Written, write_bag
+from mdic_ros.datasets.files import Unpaired
+from mdic_ros.datasets.registry import LAYOUTS, READERS, detect_layout, open_stereo
+from mdic_ros.datasets.stereo import Camera, StereoFrame, StereoSource
 
 __all__ = [
     "LAYOUTS",
+    "READERS",
     "Camera",
     "CameraInfo",
     "DatasetError",
-    "ImageError",
-    "Layout",
     "StereoFrame",
     "StereoSource",
+    "Storage",
+    "Unpaired",
     "Written",
     "detect_layout",
     "open_stereo",

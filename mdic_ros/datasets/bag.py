@@ -1,161 +1,48 @@
-"""rosbag2 files (mcap, sqlite3) read and written without ROS, our own messages included.
+"""rosbag2 files (mcap, sqlite3) read without ROS, our own messages included.
 
-Built on the pure-Python library ``rosbags``. Bags are written in metadata version 8, the newest that Humble,
-Jazzy and Kilted all read (from version 9 on, QoS profiles are no longer a string, on which Humble stops).
+The storage files are read with the pure-Python library `rosbags`, one by one. metadata.yaml is read here, for what
+the files do not know themselves: which of them belong to the bag, how they are compressed, and how many messages each
+topic should have. What else it says is edited by hand before `ros2 bag play`, or lost by `ros2 bag reindex`, and does
+not decide whether messages are found.
 """
 
 from __future__ import annotations
 
-import bisect
 import contextlib
-import math
+import heapq
+import logging
+import shlex
 import shutil
-import struct
-import tempfile
+import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
-import numpy as np
-from rosbags.interfaces import (
-    Connection,
-    MessageDefinitionFormat,
-    Qos,
-    QosDurability,
-    QosHistory,
-    QosLiveliness,
-    QosReliability,
-    QosTime,
-)
-from rosbags.rosbag2 import Reader, StoragePlugin, Writer
-from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+import yaml
+from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinitionFormat
+from rosbags.rosbag2 import Reader
+from rosbags.typesys import get_types_from_idl, get_types_from_msg
 from rosbags.typesys.store import Typestore
 
-from ..resources import resource
-from .calibration import CameraInfo
-from .errors import DatasetError
-from .images import RGB, to_encoding
+from mdic_ros.datasets.errors import DatasetError
+from mdic_ros.datasets.files import is_lfs_pointer, read_text
+from mdic_ros.datasets.messages import new_typestore, typestore
+from mdic_ros.datasets.temporary import temporary_folder
 
-Storage = Literal["mcap", "sqlite3"]
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
-IMAGE = "sensor_msgs/msg/Image"
-COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
-CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
-BITSTREAM = "mdic_ros/msg/Bitstream"
-STREAM_INFO = "mdic_ros/msg/StreamInfo"
-DECODE_REPORT = "mdic_ros/msg/DecodeReport"
+log = logging.getLogger(__name__)
 
-_OURS = ("Bitstream", "StreamInfo", "DecodeReport")
-_FOREVER = QosTime(9223372036, 854775807)
-_LATCHED = Qos(
-    QosHistory.KEEP_LAST,
-    1,
-    QosReliability.RELIABLE,
-    QosDurability.TRANSIENT_LOCAL,
-    _FOREVER,
-    _FOREVER,
-    QosLiveliness.AUTOMATIC,
-    _FOREVER,
-    False,
-)
-
-
-# --- message types ------------------------------------------------------------------------------------------
-
-
-def new_typestore() -> Typestore:
-    """The message types of ROS 2 Jazzy and our own, in a store that the caller may add types to."""
-    store = get_typestore(Stores.ROS2_JAZZY)
-    folder = resource("msg")
-    for name in _OURS:
-        store.register(get_types_from_msg((folder / f"{name}.msg").read_text("utf8"), f"mdic_ros/msg/{name}"))
-    return store
-
-
-@cache
-def typestore() -> Typestore:
-    """A shared :func:`new_typestore`; treat it as read-only."""
-    return new_typestore()
-
-
-def make(msgtype: str, /, **fields: Any) -> Any:
-    """A message of a type of :func:`typestore`: ``make(BITSTREAM, header=..., sequence=0, data=...)``."""
-    return typestore().types[msgtype](**fields)
-
-
-def make_header(stamp_ns: int, frame_id: str) -> Any:
-    """``std_msgs/Header``."""
-    seconds, nanoseconds = divmod(stamp_ns, 1_000_000_000)
-    stamp = make("builtin_interfaces/msg/Time", sec=seconds, nanosec=nanoseconds)
-    return make("std_msgs/msg/Header", stamp=stamp, frame_id=frame_id)
-
-
-def make_image(header: Any, image: RGB, encoding: str = "rgb8") -> Any:
-    """``sensor_msgs/Image`` of an RGB image, or of an H x W mask with encoding mono8."""
-    pixels = image if image.ndim == 2 else to_encoding(image, encoding)  # type: ignore[arg-type]
-    height, width = pixels.shape[:2]
-    flat = np.ascontiguousarray(pixels).reshape(-1)
-    return make(
-        IMAGE,
-        header=header,
-        height=height,
-        width=width,
-        encoding=encoding,
-        is_bigendian=0,
-        step=flat.size // height,
-        data=flat,
-    )
-
-
-def make_compressed_image(header: Any, form: str, data: bytes) -> Any:
-    """``sensor_msgs/CompressedImage`` of the bytes of an image file; ``form`` is ``jpeg`` or ``png``."""
-    return make(COMPRESSED_IMAGE, header=header, format=form, data=np.frombuffer(data, np.uint8))
-
-
-def make_camera_info(header: Any, info: CameraInfo | None) -> Any:
-    """``sensor_msgs/CameraInfo``, all zeros when the calibration is unknown."""
-    roi = make("sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
-    return make(
-        CAMERA_INFO,
-        header=header,
-        height=info.height if info else 0,
-        width=info.width if info else 0,
-        distortion_model=info.distortion_model if info else "",
-        d=np.array(info.d if info else (), np.float64),
-        k=info.k.reshape(-1) if info else np.zeros(9),
-        r=info.r.reshape(-1) if info else np.zeros(9),
-        p=info.p.reshape(-1) if info else np.zeros(12),
-        binning_x=0,
-        binning_y=0,
-        roi=roi,
-    )
-
-
-def stamp_ns(header: Any) -> int:
-    """Nanoseconds of a ``std_msgs/Header``."""
-    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
-
-
-def peek_header(data: bytes) -> tuple[int, str]:
-    """(stamp in ns, frame_id) of a serialised message that starts with a ``std_msgs/Header``.
-
-    Raises:
-        DatasetError: too short to hold one.
-    """
-    try:
-        order = "<" if data[1] & 1 else ">"
-        seconds, nanoseconds, length = struct.unpack_from(f"{order}iII", data, 4)
-        if length < 1 or len(data) < 16 + length:
-            raise IndexError
-        return seconds * 1_000_000_000 + nanoseconds, bytes(data[16 : 15 + length]).decode("utf8", "replace")
-    except (struct.error, IndexError):
-        raise DatasetError("message too short for its header") from None
-
-
-# --- reading ------------------------------------------------------------------------------------------------
+_STORAGES = (".mcap", ".db3")
+_ROS1 = b"#ROSBAG V"
+#: Most bytes that one compressed message may become.
+_MOST_MESSAGE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -172,7 +59,7 @@ class Message(NamedTuple):
     Attributes:
         topic, msgtype: where it came from and what it is.
         time_ns: when it was recorded.
-        data: CDR bytes, which may be passed on to :meth:`BagWriter.write_bytes` as they are.
+        data: CDR bytes, which may be passed on to `BagWriter.write_bytes` as they are.
     """
 
     topic: str
@@ -182,10 +69,59 @@ class Message(NamedTuple):
 
 
 def is_bag(path: Path) -> bool:
-    """Whether ``path`` looks like a rosbag2: a folder with metadata.yaml, or an .mcap or .db3 file."""
+    """Whether a path looks like a bag: a folder with metadata.yaml or with storage files, or such a file.
+
+    A ROS 1 file (.bag) counts as well: `BagReader` says how to convert it.
+    """
     if path.is_dir():
-        return (path / "metadata.yaml").exists()
-    return path.suffix in (".mcap", ".db3")
+        return (path / "metadata.yaml").exists() or bool(_storage_files(path))
+    return _is_storage(path) or path.suffix == ".bag"
+
+
+def _is_storage(path: Path) -> bool:
+    return path.suffix in _STORAGES or (path.suffix == ".zstd" and PurePath(path.stem).suffix in _STORAGES)
+
+
+def _storage_files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if _is_storage(file) and not file.name.startswith("."))
+
+
+@dataclass
+class _Metadata:
+    """What metadata.yaml says that is believed, or compared with what is there."""
+
+    files: list[Path]
+    compressed_messages: bool = False
+    topics: dict[str, Topic] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+
+
+def _read_metadata(folder: Path) -> _Metadata:
+    file = folder / "metadata.yaml"
+    mend = f"'ros2 bag reindex {shlex.quote(str(folder))}' writes it anew"
+    try:
+        tree = yaml.load(read_text(file), getattr(yaml, "CSafeLoader", yaml.SafeLoader))["rosbag2_bagfile_information"]
+        mode = str(tree.get("compression_mode") or "").lower()
+        form = str(tree.get("compression_format") or "zstd").lower()
+        found = _Metadata([folder / PurePath(name).name for name in tree["relative_file_paths"]], mode == "message")
+        for entry in tree["topics_with_message_count"]:
+            topic = entry["topic_metadata"]
+            found.topics[topic["name"]] = Topic(str(topic["type"]), int(entry["message_count"]))
+            found.digests[topic["name"]] = str(topic.get("type_description_hash") or "")
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise DatasetError(f"{file} is not the metadata of a bag ({type(error).__name__}: {reason}); {mend}") from error
+    if form != "zstd" and mode not in ("", "none"):
+        raise DatasetError(f"{folder} is compressed with {form}, only zstd can be read; use 'ros2 bag convert'")
+    missing = [name.name for name in found.files if not name.exists()]
+    if missing:
+        raise DatasetError(
+            f"{folder} lacks {', '.join(missing)}, which metadata.yaml lists; copy what is missing, or {mend}"
+        )
+    others = [name.name for name in _storage_files(folder) if name not in found.files]
+    if others:
+        log.warning("%s: %s is not listed in metadata.yaml and not read; %s", folder, ", ".join(others), mend)
+    return found
 
 
 class BagReader:
@@ -194,6 +130,10 @@ class BagReader:
     Args:
         path: a rosbag2 folder, or an .mcap or .db3 file.
 
+    Attributes:
+        path: as given.
+        start_ns, end_ns: time of the first and the last message; 0 when there is none.
+
     Raises:
         DatasetError: not a bag, damaged, or recorded with another definition of our messages. The same from
             the methods when damage shows later.
@@ -201,65 +141,142 @@ class BagReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if path.is_dir() and not (path / "metadata.yaml").exists():
-            raise DatasetError(f"{path} has no metadata.yaml; 'ros2 bag reindex {path}' restores it if it was lost")
-        with self._errors():
-            self._reader = Reader(path)
-            self._reader.open()
-        self._connections: list[Connection] = list(self._reader.connections)
+        self._stack = contextlib.ExitStack()
         self._types: Typestore | None = None
-        # Our messages by another definition than ours; a bag without digests is taken at its word.
+        try:
+            self._metadata = self._find()
+            self._storages = sorted(map(self._open, self._metadata.files), key=lambda reader: reader.start_time)
+            self._connections = [c for reader in self._storages for c in reader.connections]
+            self._compare()
+        except BaseException:
+            self._stack.close()
+            raise
+        filled = [reader for reader in self._storages if reader.message_count]
+        self.start_ns: int = min((reader.start_time for reader in filled), default=0)
+        self.end_ns: int = max((reader.end_time - 1 for reader in filled), default=0)
+        # Our messages by another definition than ours; a bag without digests is believed to have ours.
+        ours = {name for name in typestore().fielddefs if name.startswith("mdic_ros/")}
         self._foreign = {
             c.msgtype
             for c in self._connections
-            if c.msgtype.startswith("mdic_ros/")
-            and c.digest
-            and c.msgtype in typestore().fielddefs
-            and c.digest != typestore().hash_rihs01(c.msgtype)
+            for digest in (c.digest or self._metadata.digests.get(c.topic),)
+            if c.msgtype in ours and digest and digest != typestore().hash_rihs01(c.msgtype)
         }
-        self.start_ns: int = self._reader.start_time if self._reader.message_count else 0
-        self.end_ns: int = self._reader.end_time - 1 if self._reader.message_count else 0
+
+    def _find(self) -> _Metadata:
+        path = self.path
+        if not path.exists():
+            raise DatasetError(f"{path}: no such bag")
+        if not path.is_dir():
+            return _Metadata([path])
+        if (path / "metadata.yaml").exists():
+            return _read_metadata(path)
+        files = _storage_files(path)
+        if not files:
+            raise DatasetError(f"{path} has neither metadata.yaml nor .mcap or .db3 files; it is not a bag")
+        return _Metadata(files)
+
+    def _open(self, file: Path) -> Reader:
+        """A storage file, opened; `rosbags` tells its kind by its suffix."""
+        _check_head(file)
+        with self._errors(file):
+            if file.suffix == ".zstd":
+                file = self._decompressed(file)
+            # rosbags puts the path into a URI as it is, where these characters have a meaning
+            if file.suffix == ".db3" and not {"#", "?", "%"}.isdisjoint(str(file)):
+                link = self._stack.enter_context(temporary_folder()) / "bag.db3"
+                link.symlink_to(file.resolve())
+                file = link
+            reader = Reader(file)
+            reader.open()
+            self._stack.callback(reader.close)
+            return reader
+
+    def _decompressed(self, file: Path) -> Path:
+        target = self._stack.enter_context(temporary_folder()) / f"bag{PurePath(file.stem).suffix}"
+        with zstd.open(file, "rb") as packed, target.open("wb") as plain:
+            shutil.copyfileobj(packed, plain, 1 << 20)
+        return target
+
+    def _compare(self) -> None:
+        """Warns when topics do not have the number of messages that metadata.yaml promises."""
+        counts = Counter[str]()
+        for connection in self._connections:
+            counts[connection.topic] += connection.msgcount
+        wrong = [
+            f"{name} has {counts[name]} messages, not {topic.count}"
+            for name, topic in sorted(self._metadata.topics.items())
+            if topic.count != counts[name]
+        ]
+        if wrong:
+            log.warning(
+                "%s is not as its metadata.yaml says, perhaps incomplete: %s. 'ros2 bag reindex' writes metadata anew",
+                self.path,
+                "; ".join(wrong),
+            )
 
     @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        # A damaged bag makes the library, sqlite, zstd and yaml raise what they like; all of it means one
-        # thing.
+    def _errors(self, file: Path | None = None) -> Iterator[None]:
+        """What rosbags, sqlite, zstd and lz4 raise of a damaged file, of any type, as a DatasetError."""
         try:
             yield
         except DatasetError:
             raise
-        except FileNotFoundError as error:
-            raise DatasetError(f"{self.path}: no such bag ({error})") from error
         except Exception as error:
-            raise DatasetError(f"{self.path} cannot be read as a bag, it is damaged or not one: {error}") from error
+            file = file or (self.files[0] if len(self.files) == 1 else self.path)
+            if isinstance(error, PermissionError):
+                raise DatasetError(f"{file} cannot be read: {error.strerror}") from error
+            reason = str(error).removesuffix(".") or type(error).__name__
+            quoted = shlex.quote(str(file))
+            mends = {
+                ".mcap": f"'mcap recover {quoted} -o recovered.mcap' saves what is whole",
+                ".db3": f"'sqlite3 {quoted} .recover | sqlite3 recovered.db3' saves what is whole",
+            }
+            mend = mends.get(file.suffix, "copy it again from the source")
+            raise DatasetError(f"{file} is damaged, incomplete or not a bag ({reason}); {mend}") from error
 
     @property
     def topics(self) -> dict[str, Topic]:
         """All topics by name, in order of their names."""
-        found: dict[str, Topic] = {}
-        for connection in sorted(self._connections, key=lambda c: c.topic):
+        found = {name: Topic(topic.msgtype, 0) for name, topic in self._metadata.topics.items()}
+        for connection in self._connections:
             earlier = found.get(connection.topic)
             count = connection.msgcount + (earlier.count if earlier else 0)
             found[connection.topic] = Topic(connection.msgtype, count)
-        return found
+        return dict(sorted(found.items()))
 
     @property
     def files(self) -> list[Path]:
         """The storage files of the bag."""
-        if self.path.is_file():
-            return [self.path]
-        return sorted(p for p in self.path.iterdir() if p.suffix in (".mcap", ".db3", ".zstd"))
+        return list(self._metadata.files)
 
     def messages(
         self, topics: Sequence[str] | None = None, start_ns: int | None = None, stop_ns: int | None = None
     ) -> Iterator[Message]:
-        """Messages by recording time, start included, stop not; None for topics means all of them."""
-        connections = [c for c in self._connections if topics is None or c.topic in topics]
-        if not connections:
-            return
+        """Messages by recording time, start included, stop not; None for topics means all of them.
+
+        A warning is logged when there are fewer than the index of the bag says.
+
+        Raises:
+            DatasetError: damaged, or a topic is not serialised as ROS 2 does by default.
+        """
+        expected, read = 0, 0
+        sources = []
+        for reader in self._storages:
+            wanted = [c for c in reader.connections if topics is None or c.topic in topics]
+            for connection in wanted:
+                _check_format(self.path, connection)
+                expected += connection.msgcount
+            if wanted:
+                sources.append(reader.messages(wanted, start_ns, stop_ns))
         with self._errors():
-            for connection, time_ns, data in self._reader.messages(connections, start_ns, stop_ns):
+            for connection, time_ns, data in heapq.merge(*sources, key=lambda message: message[1]):
+                if self._metadata.compressed_messages:
+                    data = _decompress(data)
+                read += 1
                 yield Message(connection.topic, connection.msgtype, time_ns, data)
+        if start_ns is None and stop_ns is None and read != expected:
+            log.warning("%s: %d of %d messages could be read, it is damaged", self.path, read, expected)
 
     def decode(self, message: Message) -> Any:
         """The fields of a message, as an object with the attributes that ROS's own message has.
@@ -302,8 +319,7 @@ class BagReader:
 
     def close(self) -> None:
         """Close the files; safe to call again."""
-        if self._reader.is_open:
-            self._reader.close()
+        self._stack.close()
 
     def __enter__(self) -> Self:
         return self
@@ -314,147 +330,43 @@ class BagReader:
         self.close()
 
 
-# --- writing ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Open:
-    connection: Connection
-    msgtype: str
-
-
-class BagWriter:
-    """Writes a bag; a context manager, and the bag appears only when its block ends without an error.
-
-    Until then it grows in a hidden folder beside ``path``, which goes away if anything fails.
-
-    Args:
-        path: the folder to make.
-        storage: ``mcap`` or ``sqlite3``.
-        overwrite: replace a bag that is there already (anything else than a bag is never replaced).
+def _check_head(file: Path) -> None:
+    """Recognises what is often found in place of a storage file.
 
     Raises:
-        DatasetError: ``path`` exists, or cannot be made.
+        DatasetError: it is that, or cannot be read.
     """
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(64)
+    except OSError as error:
+        raise DatasetError(f"{file} cannot be read: {error.strerror}") from error
+    if is_lfs_pointer(head):
+        raise DatasetError(f"{file} is a pointer of Git LFS, the bag itself is not here; fetch it with 'git lfs pull'")
+    if head.startswith(_ROS1):
+        source, target = shlex.quote(str(file)), shlex.quote(str(file.with_suffix("")))
+        raise DatasetError(f"{file} is a bag of ROS 1; convert it with: rosbags-convert --src {source} --dst {target}")
+    for suffix in ("-wal", "-journal"):
+        rest = file.with_name(file.name + suffix)
+        if file.suffix == ".db3" and rest.exists() and rest.stat().st_size:
+            raise DatasetError(
+                f"{file} is not finished: {rest.name} holds a part of it (is it being recorded?). If not, "
+                f'this puts them together: sqlite3 {shlex.quote(str(file))} "PRAGMA wal_checkpoint(TRUNCATE)"'
+            )
 
-    def __init__(self, path: Path, *, storage: Storage = "mcap", overwrite: bool = False) -> None:
-        self.path = path
-        self.counts: dict[str, int] = {}
-        self._overwrite = overwrite
-        self._topics: dict[str, _Open] = {}
-        check_output(path, overwrite)
-        plugin = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}[storage]
-        try:
-            path.absolute().parent.mkdir(parents=True, exist_ok=True)
-            self._temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.absolute().parent))
-        except OSError as error:
-            raise DatasetError(f"cannot write {path}: {error.strerror}") from error
-        # The storage file is named after its folder, hence a folder of the right name inside the temporary
-        # one.
-        self._writer = Writer(self._temporary / path.name, version=8, storage_plugin=plugin)
-        try:
-            self._writer.open()
-        except BaseException:
-            shutil.rmtree(self._temporary, ignore_errors=True)
-            raise
 
-    def add_topic(self, topic: str, msgtype: str, *, latched: bool = False) -> None:
-        """Announce a topic; one that is there already, with the same type, is left as it is.
-
-        Args:
-            latched: offer it reliable and transient_local with depth 1, so that a player's late subscriber
-                gets the last message. Other topics carry no QoS profile, and players use their default.
-        """
-        known = self._topics.get(topic)
-        if known:
-            if known.msgtype != msgtype:
-                raise DatasetError(f"{self.path}: topic {topic} would hold both {known.msgtype} and {msgtype}")
-            return
-        connection = self._writer.add_connection(
-            topic, msgtype, typestore=typestore(), offered_qos_profiles=[_LATCHED] if latched else ()
+def _check_format(path: Path, connection: Connection) -> None:
+    extra = connection.ext
+    if isinstance(extra, ConnectionExtRosbag2) and extra.serialization_format not in ("cdr", ""):
+        raise DatasetError(
+            f"{path}: {connection.topic} is serialised as {extra.serialization_format}, only cdr is supported; "
+            "record it with ROS 2's own message types"
         )
-        self._topics[topic] = _Open(connection, msgtype)
-        self.counts[topic] = 0
-
-    def write(self, topic: str, message: Any, time_ns: int) -> None:
-        """Write a message of :func:`make`; its topic has been announced or is announced hereby."""
-        msgtype = message.__msgtype__
-        self.write_bytes(topic, msgtype, typestore().serialize_cdr(message, msgtype), time_ns)
-
-    def write_bytes(self, topic: str, msgtype: str, data: bytes | memoryview, time_ns: int) -> None:
-        """Write a message that is serialised already, such as one of :meth:`BagReader.messages`."""
-        if topic not in self._topics:
-            self.add_topic(topic, msgtype)
-        try:
-            self._writer.write(self._topics[topic].connection, time_ns, data)
-        except OSError as error:
-            raise DatasetError(f"cannot write {self.path}: {error.strerror}") from error
-        self.counts[topic] += 1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is not None:
-                self._writer.abort()
-                return
-            self._writer.close()
-            if self.path.exists():
-                check_output(self.path, self._overwrite)
-                self.path.rename(self._temporary / "replaced bag")
-            (self._temporary / self.path.name).rename(self.path)
-        except OSError as failure:
-            raise DatasetError(f"cannot write {self.path}: {failure.strerror}") from failure
-        finally:
-            shutil.rmtree(self._temporary, ignore_errors=True)
 
 
-def check_output(path: Path, overwrite: bool) -> None:
-    """Refuse to write over something.
-
-    Raises:
-        DatasetError: ``path`` exists, and either ``overwrite`` is False or it is not a bag.
-    """
-    if not path.exists():
-        return
-    if not overwrite:
-        raise DatasetError(f"{path} exists; choose another name, or --force to replace it")
-    if not (path.is_dir() and is_bag(path)):
-        raise DatasetError(f"{path} exists and is not a bag folder; it is left alone, choose another name")
-
-
-# --- pairing ------------------------------------------------------------------------------------------------
-
-
-def nearest(stamps: Sequence[int], stamp: int, slop_ns: int) -> int | None:
-    """Index of the entry of ``stamps`` (ascending) nearest to ``stamp``, at most ``slop_ns`` away, or None.
-
-    Of two that are equally near, the earlier one.
-    """
-    at = bisect.bisect_left(stamps, stamp)
-    best = min((i for i in (at - 1, at) if 0 <= i < len(stamps)), key=lambda i: abs(stamps[i] - stamp), default=None)
-    return best if best is not None and abs(stamps[best] - stamp) <= slop_ns else None
-
-
-def pair_nearest(left: Sequence[int], right: Sequence[int], slop_ns: int) -> list[tuple[int, int]]:
-    """Pairs (left index, right index) of two ascending lists of stamps, each entry in one pair at most.
-
-    A pair is two stamps of which each is the other's nearest, at most ``slop_ns`` apart.
-    """
-    pairs = []
-    for i, stamp in enumerate(left):
-        j = nearest(right, stamp, slop_ns)
-        if j is not None and nearest(left, right[j], slop_ns) == i:
-            pairs.append((i, j))
-    return pairs
-
-
-def payload_kbps(sizes: list[int], stamps: list[int]) -> float:
-    """kbit/s of packets whose frames have these stamps (ns); NaN when the stamps tell no rate."""
-    if len(stamps) < 2 or max(stamps) == min(stamps):
-        return math.nan
-    period_s = (max(stamps) - min(stamps)) / 1e9 / (len(stamps) - 1)
-    return sum(sizes) / len(sizes) * 8 / 1000 / period_s
+def _decompress(data: bytes) -> bytes:
+    decompressor = zstd.ZstdDecompressor()
+    plain = decompressor.decompress(data, max_length=_MOST_MESSAGE_BYTES)
+    if not decompressor.eof:
+        raise ValueError("a compressed message is cut off or too large")
+    return plain

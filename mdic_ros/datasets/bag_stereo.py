@@ -1,4 +1,4 @@
-"""The two image topics of a bag as a stereo recording."""
+"""Which topics of a bag are a stereo pair, and where their images are."""
 
 from __future__ import annotations
 
@@ -7,35 +7,24 @@ import logging
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from .bag import (
-    BITSTREAM,
-    CAMERA_INFO,
-    COMPRESSED_IMAGE,
-    IMAGE,
-    BagReader,
-    Message,
-    Topic,
-    pair_nearest,
-    peek_header,
-)
-from .calibration import CameraInfo
-from .errors import DatasetError, ImageError
-from .images import RGB, from_compressed_message, from_image_message
-from .stereo import Camera, StereoFrame, StereoSource
+from mdic_ros.datasets.bag import BagReader, Message, Topic
+from mdic_ros.datasets.calibration import CameraInfo
+from mdic_ros.datasets.errors import DatasetError
+from mdic_ros.datasets.images import RGB, format_problem, from_compressed_message, from_image_message
+from mdic_ros.datasets.messages import BITSTREAM, CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, peek_header
+from mdic_ros.datasets.timing import pair_nearest, stamp_problem
+from mdic_ros.errors import ImageError
 
 log = logging.getLogger(__name__)
 
-DEFAULT_SLOP_S = 0.03
-
 #: How the two cameras of a pair are told apart in topic names.
-_SIDES = (("left", "right"), ("image_02", "image_03"), ("image_00", "image_01"), ("infra1", "infra2"))
+_SIDES = (("left", "right"), ("image_02", "image_03"), ("image_00", "image_01"), ("infra1", "infra2"), ("cam0", "cam1"))
 
 
 def base_topic(topic: str) -> str:
-    """The raw image topic of a transport topic: ``.../image_raw/compressed`` -> ``.../image_raw``."""
+    """The raw image topic of a transport topic: `.../image_raw/compressed` -> `.../image_raw`."""
     return topic.removesuffix("/compressed")
 
 
@@ -149,7 +138,7 @@ def decode_image(reader: BagReader, message: Message, name: str) -> tuple[RGB, s
 
 
 class Entry(NamedTuple):
-    """Where an image is: the nth message of its topic that was recorded at ``time_ns``."""
+    """Where an image is: the nth message of its topic that was recorded at `time_ns`."""
 
     stamp_ns: int
     time_ns: int
@@ -178,14 +167,22 @@ class ImageTopic:
         """Stamps in ns, ascending."""
         return [entry.stamp_ns for entry in self.entries]
 
+    @property
+    def recorded(self) -> list[tuple[int, int]]:
+        """(recording time in ns, index in `entries`) of the images, in the order in which they were recorded.
+
+        Those of equal times get times 1 ns apart.
+        """
+        return sorted((entry.time_ns + entry.nth, index) for index, entry in enumerate(self.entries))
+
     def load(self, index: int) -> RGB:
-        """An image by its place in ``entries``.
+        """An image by its place in `entries`.
 
         Raises:
             ImageError: damaged, or of an encoding that is not supported.
         """
         entry = self.entries[index]
-        name = f"{self.reader.path}, {self.topic} at {entry.stamp_ns / 1e9:.6f} s"
+        name = f"{self.reader.path}, {self.topic} at {(entry.stamp_ns or entry.time_ns) / 1e9:.6f} s"
         try:
             found = self.reader.messages([self.topic], entry.time_ns, entry.time_ns + 1)
             message = next(itertools.islice(found, entry.nth, None))
@@ -210,8 +207,7 @@ def index_images(reader: BagReader, topics: Iterable[str]) -> dict[str, ImageTop
             continue
         if not images.entries:
             images.frame_id = frame_id
-            if message.msgtype == IMAGE:
-                images.encoding = str(reader.decode(message).encoding)
+            _note_form(images, message)
         images.entries.append(Entry(stamp, message.time_ns, nth))
     for images in found.values():
         images.entries.sort()
@@ -220,8 +216,49 @@ def index_images(reader: BagReader, topics: Iterable[str]) -> dict[str, ImageTop
     return found
 
 
+def _note_form(images: ImageTopic, message: Message) -> None:
+    """What the first message of a topic says about all of them."""
+    try:
+        first = images.reader.decode(message)
+    except DatasetError:
+        return  # it is damaged, which loading it will say
+    if message.msgtype == IMAGE:
+        images.encoding = str(first.encoding)
+    elif problem := format_problem(str(first.format)):
+        log.warning("%s, %s: %s", images.reader.path, images.topic, problem)
+
+
+class Pairing(NamedTuple):
+    """Which images of two topics belong together.
+
+    Attributes:
+        pairs: indices into the entries of both topics, in order of time.
+        problem: why the stamps cannot tell, so that the images were paired by the times at which they were recorded;
+            empty when they were paired by stamps.
+    """
+
+    pairs: list[tuple[int, int]]
+    problem: str
+
+
+def pair_topics(left: ImageTopic, right: ImageTopic, slop_s: float) -> Pairing:
+    """Pairs the images of two topics by nearest stamp, or by recording time where stamps cannot tell images apart."""
+    slop = round(slop_s * 1e9)
+    problems = ((images.topic, stamp_problem(images.stamps)) for images in (left, right))
+    problem = "; ".join(f"in {topic} {text}" for topic, text in problems if text)
+    by_stamp = [] if problem else pair_nearest(left.stamps, right.stamps, slop)
+    if not problem and 2 * len(by_stamp) >= min(len(left.entries), len(right.entries)):
+        return Pairing(by_stamp, "")
+    lefts, rights = left.recorded, right.recorded
+    pairs = pair_nearest([time for time, _ in lefts], [time for time, _ in rights], slop)
+    by_time = [(lefts[i][1], rights[j][1]) for i, j in pairs]
+    if not problem and len(by_time) > 2 * len(by_stamp):
+        problem = f"the stamps of the cameras differ: only {len(by_stamp)} pairs are within {slop_s:g} s"
+    return Pairing(by_time, problem) if problem else Pairing(by_stamp, "")
+
+
 def first_camera_info(reader: BagReader, image_topic: str) -> Any | None:
-    """The first ``sensor_msgs/CameraInfo`` beside an image topic, None if there is none."""
+    """The first `sensor_msgs/CameraInfo` beside an image topic, None if there is none."""
     topic = info_topic(image_topic)
     if topic in reader.topics and reader.topics[topic].msgtype == CAMERA_INFO:
         for message in reader.messages([topic]):
@@ -229,81 +266,17 @@ def first_camera_info(reader: BagReader, image_topic: str) -> Any | None:
     return None
 
 
-def _raw_encoding(encoding: str) -> str:
-    """What to write images of this encoding as, when they are written as raw images again."""
-    if encoding in ("mono8", "8UC1"):
-        return "mono8"
-    return "bgr8" if encoding.startswith("bgr") else "rgb8"
+def first_calibration(reader: BagReader, image_topic: str) -> CameraInfo | None:
+    """The calibration in `first_camera_info`, None if there is none or it is empty."""
+    message = first_camera_info(reader, image_topic)
+    return CameraInfo.from_message(message) if message is not None else None
 
 
-class BagStereoSource(StereoSource):
-    """Two image topics of a bag, paired by nearest stamp.
+def unrectified(image_topic: str, info: CameraInfo | None) -> str:
+    """Why the images of a topic are not rectified; empty if they are, or if nothing is known.
 
-    Attributes:
-        unpaired_left, unpaired_right: how many images have no partner within the slop and are left out.
+    camera_info is the same beside image_raw and image_rect, so the name of the topic decides first.
     """
-
-    def __init__(self, reader: BagReader, left: str, right: str, slop_s: float = DEFAULT_SLOP_S) -> None:
-        self._reader = reader
-        images = index_images(reader, (left, right))
-        self._left, self._right = images[left], images[right]
-        lefts, rights = self._left.stamps, self._right.stamps
-        self._pairs = pair_nearest(lefts, rights, round(slop_s * 1e9))
-        self.unpaired_left, self.unpaired_right = (
-            len(lefts) - len(self._pairs),
-            len(rights) - len(self._pairs),
-        )
-        if not self._pairs:
-            raise DatasetError(
-                f"{reader.path}: none of {len(lefts)} images of {left} has one of {len(rights)} of {right} "
-                f"within {slop_s:g} s; are these two cameras of one rig, with one clock?"
-            )
-        cameras = []
-        for topic in (self._left, self._right):
-            message = first_camera_info(reader, topic.topic)
-            info = CameraInfo.from_message(message) if message is not None else None
-            cameras.append(Camera(base_topic(topic.topic), topic.frame_id, info, _raw_encoding(topic.encoding)))
-        super().__init__("bag", reader.path, cameras[0], cameras[1])
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def _frame(self, index: int) -> StereoFrame:
-        left, right = self._pairs[index]
-        return StereoFrame(
-            f"{index:06}",
-            self._left.entries[left].stamp_ns,
-            self._right.entries[right].stamp_ns,
-            lambda: self._left.load(left),
-            lambda: self._right.load(right),
-            self.left_info,
-            self.right_info,
-        )
-
-    def close(self) -> None:
-        self._reader.close()
-
-
-def open_bag(
-    path: Path, left_topic: str | None = None, right_topic: str | None = None, slop_s: float = DEFAULT_SLOP_S
-) -> BagStereoSource:
-    """A stereo recording in a bag. Reads the bag once, for the stamps; images are read when they are wanted.
-
-    Args:
-        path: rosbag2 folder, .mcap or .db3.
-        left_topic, right_topic: image topics; found by their names when left out.
-        slop_s: largest difference of the stamps of a pair in seconds.
-
-    Raises:
-        DatasetError: not a bag, damaged, no pair of topics or several.
-    """
-    reader = BagReader(path)
-    try:
-        left, right = stereo_topics(reader.topics, left_topic, right_topic)
-        return BagStereoSource(reader, left, right, slop_s)
-    except DatasetError as error:
-        reader.close()
-        raise error if str(path) in str(error) else DatasetError(f"{path}: {error}") from error
-    except BaseException:
-        reader.close()
-        raise
+    if info is None or "rect" in base_topic(image_topic).rpartition("/")[2] or not info.distorted:
+        return ""
+    return f"{info.distorted} in the camera_info of {image_topic}"

@@ -1,11 +1,9 @@
-"""The errors of this package: all of them say which file is meant and what to do about it."""
+"""The error of this package. An image that cannot be used is an `mdic_ros.errors.ImageError`."""
 
 from __future__ import annotations
 
+from mdic_ros.errors import MdicError
 
-class DatasetError(ValueError):
+
+class DatasetError(MdicError):
     """A recording cannot be read or written as asked: missing, incomplete, damaged or ambiguous."""
-
-
-class ImageError(DatasetError):
-    """One image cannot be used (damaged file, hostile message); the rest of the recording may be whole."""

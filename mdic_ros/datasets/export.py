@@ -7,20 +7,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from .bag import (
+from mdic_ros.datasets.bag_writer import BagWriter, Storage
+from mdic_ros.datasets.errors import DatasetError
+from mdic_ros.datasets.files import ALL_PAIRED, Unpaired
+from mdic_ros.datasets.images import RGB, encode_image, stored_form
+from mdic_ros.datasets.messages import (
     CAMERA_INFO,
     COMPRESSED_IMAGE,
     IMAGE,
-    BagWriter,
-    Storage,
     make_camera_info,
     make_compressed_image,
     make_header,
     make_image,
 )
-from .errors import DatasetError, ImageError
-from .images import RGB, encode_image
-from .stereo import Camera, StereoFrame, StereoSource
+from mdic_ros.datasets.stereo import Camera, StereoFrame, StereoSource
+from mdic_ros.errors import ImageError
 
 ImageForm = Literal["raw", "png", "jpeg"]
 
@@ -32,20 +33,24 @@ class Written:
     Attributes:
         frames: frames that are in it.
         broken: one sentence for each frame that could not be read and is not in it.
+        unpaired: images of the recording that have no partner and are not in it.
     """
 
     frames: int = 0
     broken: list[str] = field(default_factory=list)
+    unpaired: Unpaired = ALL_PAIRED
 
 
 def image_message(
     header: Any, camera: Camera, image: RGB, form: ImageForm, file: Path | None = None, quality: int = 95
 ) -> tuple[str, Any]:
-    """(topic, message) of one image. A file that is in the wanted form already is taken over byte by byte."""
+    """(topic, message) of one image. A file that has the wanted form is taken over byte by byte.
+
+    Not so one that has to be turned by its EXIF orientation, which not every reader of such messages does.
+    """
     if form == "raw":
         return camera.topic, make_image(header, image, camera.encoding)
-    suffixes = {"png": (".png",), "jpeg": (".jpg", ".jpeg")}[form]
-    if file is not None and file.suffix.lower() in suffixes:
+    if file is not None and stored_form(file) == form:
         data = file.read_bytes()
     else:
         data = encode_image(image, form, quality)
@@ -75,11 +80,11 @@ def write_bag(
     """Write a recording as a bag.
 
     Args:
-        source: from :func:`~mdic_ros.datasets.open_stereo`.
+        source: from `mdic_ros.datasets.open_stereo`.
         path: folder of the bag; appears when it is complete.
-        storage: ``mcap`` or ``sqlite3``.
-        images: ``raw`` for ``sensor_msgs/Image`` (bgr8, mono8), or ``png`` (lossless) or ``jpeg`` (quality
-            95) for ``sensor_msgs/CompressedImage`` on ``.../compressed``.
+        storage: `mcap` or `sqlite3`.
+        images: `raw` for `sensor_msgs/Image` (bgr8, mono8), or `png` (lossless) or `jpeg` (quality
+            95) for `sensor_msgs/CompressedImage` on `.../compressed`.
         overwrite: replace a bag that is there.
         progress: called after each frame with its index + 1.
 
@@ -89,7 +94,7 @@ def write_bag(
     Raises:
         DatasetError: the bag cannot be written, or not one frame could be read.
     """
-    result = Written()
+    result = Written(unpaired=source.unpaired)
     with BagWriter(path, storage=storage, overwrite=overwrite) as writer:
         for camera, infos in ((source.left, source.left_info), (source.right, source.right_info)):
             if images == "raw":

@@ -1,33 +1,38 @@
 """Image files and image messages to H x W x 3 uint8 RGB arrays, and back.
 
-Message functions take anything with the fields of the ROS message, from rclpy or from rosbags alike. What
-comes in is treated as hostile: sizes are checked against the data before anything of that size is made.
+Message functions take any object with the fields of the ROS message, from rclpy or from rosbags. Input is not trusted:
+sizes are checked against the data before anything of that size is allocated.
+
+`ENCODINGS` and `FORMATS` are the only list of what is accepted, for files, bags and nodes.
 """
 
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .errors import ImageError
+from mdic_ros.errors import ImageError
 
 RGB = NDArray[np.uint8]
 
 #: Largest image that is accepted, in pixels (an 8k frame has 33 million).
 MAX_PIXELS = 64_000_000
 
+#: First bytes of the image files that are accepted. Pillow knows many more formats, PostScript among them.
+FORMATS = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff", "WEBP": b"RIFF"}
+
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
-# The only ones that are opened: Pillow knows many more, PostScript among them.
-_FORMATS = ("PNG", "JPEG", "WEBP")
-
-#: encoding -> (channels, order in which they are R, G, B)
-_ENCODINGS = {
+#: Encodings of `sensor_msgs/Image` that are accepted: channels, and the places of R, G and B among them.
+ENCODINGS = {
     "rgb8": (3, (0, 1, 2)),
     "bgr8": (3, (2, 1, 0)),
     "rgba8": (4, (0, 1, 2)),
@@ -37,54 +42,136 @@ _ENCODINGS = {
     "8UC3": (3, (2, 1, 0)),
 }
 
+#: What Git LFS leaves in place of a file that was not downloaded.
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
-def _decode(source: Path | io.BytesIO, name: str) -> RGB:
+_VIDEO = re.compile(r"h\.?26[45]|hevc|avc|av1|vp[89]|mpeg|theora|ffmpeg", re.IGNORECASE)
+_ORIENTATION = 0x0112  # EXIF tag
+#: EXIF orientation to what turns the stored picture upright; 1 is upright already.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+# --- files --------------------------------------------------------------------------------------------------
+
+
+def _open(file: IO[bytes], name: str) -> Image.Image:
+    """An image whose kind, depth and size are acceptable; its pixels are not read yet."""
+    head = file.read(64)
+    file.seek(0)
+    if head.startswith(LFS_POINTER):
+        raise ImageError(f"{name}: a pointer of Git LFS, the image itself is not here; fetch it with 'git lfs pull'")
+    if not head.startswith(tuple(FORMATS.values())):
+        raise ImageError(f"{name}: damaged, or not a PNG, JPEG or WebP image; copy it again, or convert it to PNG")
+    # Of 16 bits per channel Pillow keeps the upper 8 without a word, except of grey.
+    if head[12:16] == b"IHDR" and head[24:25] == b"\x10":
+        raise ImageError(f"{name}: more than 8 bits per channel; convert it to 8 bits, e.g. 'mogrify -depth 8 *.png'")
+    image = Image.open(file, formats=tuple(FORMATS))
+    if image.width * image.height > MAX_PIXELS:
+        size = f"{image.width}x{image.height}"
+        raise ImageError(f"{name}: {size} pixels are more than the {MAX_PIXELS} that are accepted; scale it down")
+    return image
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1 where there is none or it cannot be read."""
     try:
-        with Image.open(source, formats=_FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageError(f"{name}: {image.width}x{image.height} pixels are more than this package takes")
-            if image.mode.startswith(("I", "F")):
-                raise ImageError(f"{name}: more than 8 bits per channel ({image.mode}); convert it to 8 bits first")
-            return np.array(image.convert("RGB"), np.uint8)
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # damaged EXIF, of which Pillow complains in many ways, does no harm to the picture
+        return 1
+
+
+@contextmanager
+def _image(file: IO[bytes], name: str) -> Iterator[Image.Image]:
+    """The image in a file; all that Pillow raises while it is used becomes an ImageError."""
+    try:
+        with _open(file, name) as image:
+            yield image
     except ImageError:
         raise
-    except FileNotFoundError as error:
-        raise ImageError(f"{name}: no such file") from error
-    # Pillow's decoders report damage with whatever exception they meet: OSError, SyntaxError, EOFError,
-    # ValueError, struct.error, zlib.error, DecompressionBombError ...
+    # Pillow reports damage with whatever exception it meets: OSError, SyntaxError, EOFError, ValueError, struct.error,
+    # zlib.error, DecompressionBombError ... The text may hold the address of a buffer, which tells nobody anything.
     except Exception as error:
-        raise ImageError(f"{name}: damaged or not an image ({error}); copy it again from the source") from error
+        reason = re.sub(r" ?<_io\.\w+[^>]*>", "", str(error)).strip() or type(error).__name__
+        raise ImageError(f"{name}: the image is damaged ({reason}); copy it again from the source") from error
+
+
+@contextmanager
+def _image_file(path: Path) -> Iterator[Image.Image]:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
+    with file, _image(file, str(path)) as image:
+        yield image
+
+
+def _to_rgb(image: Image.Image) -> RGB:
+    """H x W x 3 uint8 RGB, upright."""
+    upright = _UPRIGHT.get(_orientation(image))
+    if upright is not None:
+        image = image.transpose(upright)
+    return np.array(image.convert("RGB"), np.uint8)
 
 
 def read_image(path: Path) -> RGB:
-    """An image file (PNG, JPEG, WebP) as H x W x 3 uint8 RGB; grey is repeated, alpha is dropped.
+    """Reads an image file (PNG, JPEG, WebP) as H x W x 3 uint8 RGB, turned upright as its EXIF orientation says.
+
+    Grey is repeated, alpha is dropped.
 
     Raises:
-        ImageError: missing, damaged, truncated or deeper than 8 bits.
+        ImageError: missing, damaged, truncated, too large or deeper than 8 bits.
     """
-    return _decode(path, str(path))
+    with _image_file(path) as image:
+        return _to_rgb(image)
 
 
 def read_image_bytes(data: bytes, name: str) -> RGB:
-    """Like :func:`read_image`, of the bytes of a file; ``name`` is for error messages."""
-    return _decode(io.BytesIO(data), name)
+    """Like `read_image`, of the bytes of a file; `name` is for error messages."""
+    with _image(io.BytesIO(data), name) as image:
+        return _to_rgb(image)
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) from the head of an image file, without decoding it.
+    """(height, width) of the upright picture from the head of an image file, without decoding it.
 
     Raises:
-        ImageError: missing or not an image.
+        ImageError: missing, or not an image that `read_image` accepts.
     """
-    try:
-        with Image.open(path, formats=_FORMATS) as image:
-            return image.height, image.width
-    except Exception as error:
-        raise ImageError(f"{path}: damaged or not an image ({error})") from error
+    with _image_file(path) as image:
+        size = image.height, image.width
+        return size[::-1] if _orientation(image) >= 5 else size
+
+
+def stored_form(path: Path) -> str | None:
+    """What an image file is, whatever its name: "png", "jpeg" or "webp"; None if EXIF says to turn it.
+
+    Raises:
+        ImageError: as `image_size`.
+    """
+    with _image_file(path) as image:
+        return None if _orientation(image) in _UPRIGHT else str(image.format).lower()
+
+
+def is_grey(path: Path) -> bool:
+    """Whether an image file has no colours.
+
+    Raises:
+        ImageError: as `image_size`.
+    """
+    with _image_file(path) as image:
+        return image.mode in ("1", "L", "LA")
 
 
 def encode_image(image: RGB, form: Literal["png", "jpeg"], quality: int = 95) -> bytes:
-    """PNG (lossless) or JPEG file bytes of an image; equal images give equal bytes with one Pillow."""
+    """PNG (lossless) or JPEG file bytes of an image; equal images give equal bytes with one version of Pillow."""
     buffer = io.BytesIO()
     if form == "png":
         Image.fromarray(image).save(buffer, "PNG", compress_level=3)
@@ -93,23 +180,24 @@ def encode_image(image: RGB, form: Literal["png", "jpeg"], quality: int = 95) ->
     return buffer.getvalue()
 
 
-def resize_image(image: RGB, height: int, width: int) -> RGB:
-    """Resized to ``height`` x ``width`` with an antialiasing Lanczos filter."""
-    if image.shape[:2] == (height, width):
-        return image
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+# --- messages -----------------------------------------------------------------------------------------------
 
 
 def from_image_message(message: Any, name: str) -> RGB:
-    """``sensor_msgs/Image`` to RGB; padding at the end of rows (``step``) is dropped.
+    """`sensor_msgs/Image` to RGB; alpha and the padding at the end of rows (`step`) are dropped, grey is repeated.
+
+    `is_bigendian` means nothing for channels of 8 bits and is ignored.
 
     Raises:
         ImageError: unknown encoding, or sizes that do not agree with the data.
     """
     try:
-        channels, order = _ENCODINGS[message.encoding]
+        channels, order = ENCODINGS[message.encoding]
     except KeyError:
-        raise ImageError(f"{name}: encoding '{message.encoding}' is none of {', '.join(_ENCODINGS)}") from None
+        raise ImageError(
+            f"{name}: encoding '{str(message.encoding)[:40]}' is none of {', '.join(ENCODINGS)}; convert it first, "
+            "e.g. with image_proc"
+        ) from None
     height, width, step = int(message.height), int(message.width), int(message.step)
     data = np.frombuffer(message.data, np.uint8)
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
@@ -123,18 +211,49 @@ def from_image_message(message: Any, name: str) -> RGB:
 
 
 def from_compressed_message(message: Any, name: str) -> RGB:
-    """``sensor_msgs/CompressedImage`` (JPEG, PNG, WebP) to RGB.
+    """`sensor_msgs/CompressedImage` that holds a JPEG, PNG or WebP file to RGB, upright.
+
+    What the data is, its first bytes say. `format` is only asked what they cannot know, see `format_problem`.
 
     Raises:
-        ImageError: damaged, or not an image.
+        ImageError: no image file, damaged, too large, deeper than 8 bits, or the mosaic of a Bayer sensor.
     """
-    return read_image_bytes(bytes(message.data), name)
+    data, form = bytes(message.data), str(getattr(message, "format", ""))[:80]
+    if data.startswith((*FORMATS.values(), LFS_POINTER)):
+        with _image(io.BytesIO(data), name) as image:
+            if form.startswith("bayer") and image.mode == "L":
+                raise ImageError(f"{name}: a raw Bayer mosaic; turn it into colours first, e.g. with image_proc")
+            return _to_rgb(image)
+    what = f"{name}: compressed image of format '{form}'"
+    if _VIDEO.search(form):
+        raise ImageError(f"{what} is a piece of a video, not a picture; {_REPUBLISH}")
+    if "compressedDepth" in form:
+        raise ImageError(f"{what} holds distances, not a picture; name the topic of a camera's images")
+    raise ImageError(f"{what} is neither JPEG, PNG nor WebP, or is damaged; {_REPUBLISH}")
+
+
+_REPUBLISH = "turn it into images first, e.g. with 'ros2 run image_transport republish' to raw"
+
+
+def format_problem(form: str) -> str:
+    """What is doubtful about the `format` of a `sensor_msgs/CompressedImage`; empty if nothing is.
+
+    image_transport writes "bgr8; jpeg compressed bgr8": the encoding before compression, and the order of colours that
+    the compressor was given. It expects bgr there; with rgb its own subscriber exchanges red and blue. This package
+    takes the colours as the file has them.
+    """
+    if re.search(r"compressed rgb", form):
+        return (
+            f"format '{form[:80]}' says that red and blue are exchanged in the file, which image_transport would undo; "
+            "the colours are taken as the file has them"
+        )
+    return ""
 
 
 def to_encoding(image: RGB, encoding: Literal["rgb8", "bgr8", "mono8"]) -> RGB:
-    """RGB to the channel layout of a ``sensor_msgs/Image`` encoding, contiguous.
+    """RGB to the channels of a `sensor_msgs/Image` encoding, contiguous: H x W x 3, or H x W for mono8.
 
-    ``mono8`` takes the first channel where all three agree (a grey image) and ITU-R 601 luma otherwise.
+    `mono8` takes the first channel where all three agree (a grey image) and ITU-R 601 luma otherwise.
     """
     if encoding == "rgb8":
         return np.ascontiguousarray(image)

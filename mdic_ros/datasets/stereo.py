@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self, overload
 
-from .calibration import CameraInfo
-from .errors import ImageError
-from .images import RGB, read_image
+from mdic_ros.datasets.calibration import CameraInfo
+from mdic_ros.datasets.files import ALL_PAIRED, ImagePair, Unpaired
+from mdic_ros.datasets.images import RGB, read_image
+from mdic_ros.errors import ImageError
 
-#: First stamp of recordings that have none: 2001-09-09 01:46:40 UTC, plainly made up, and not ROS's "no time"
-#: 0.
+#: First stamp of recordings that have none: 2001-09-09 01:46:40 UTC, plainly made up, and not 0, ROS's "no time".
 SYNTHETIC_START_NS = 1_000_000_000_000_000_000
 
 
@@ -27,8 +27,8 @@ class Camera:
         topic: name of its raw image topic; camera_info is its sibling.
         frame_id: its optical frame.
         info: calibration of the first frame, None when unknown. (KITTI stereo 2012/2015 change it from scene
-            to scene: the frame's own ``left_info`` / ``right_info`` are always the right ones.)
-        encoding: what a ``sensor_msgs/Image`` of it has as encoding: ``bgr8``, ``rgb8``, ``mono8``.
+            to scene: the frame's own `left_info` / `right_info` are always the right ones.)
+        encoding: what a `sensor_msgs/Image` of it has as encoding: `bgr8`, `rgb8`, `mono8`.
     """
 
     topic: str
@@ -47,7 +47,7 @@ class StereoFrame:
     """Two images of one instant. They are decoded on first access and kept as long as the frame is.
 
     Attributes:
-        name: for people, logs and file names, unique in its source, e.g. ``0000000005``.
+        name: for people, logs and file names, unique in its source, e.g. `0000000005`.
         stamp_ns, right_stamp_ns: times of acquisition of the two images, nanoseconds since 1970 UTC.
         left_info, right_info: calibrations, None when unknown.
         left_path, right_path: the image files, where there are files.
@@ -87,15 +87,14 @@ class StereoFrame:
     @classmethod
     def of_files(
         cls,
-        name: str,
-        left: Path,
-        right: Path,
+        pair: ImagePair,
         stamp_ns: int,
         right_stamp_ns: int,
         left_info: CameraInfo | None = None,
         right_info: CameraInfo | None = None,
     ) -> StereoFrame:
         """A frame of two image files."""
+        name, left, right = pair
         return cls(
             name,
             stamp_ns,
@@ -110,22 +109,24 @@ class StereoFrame:
 
 
 class StereoSource(Sequence[StereoFrame]):
-    """A recording: ``len(source)``, ``source[5]``, ``for frame in source``; :func:`open_stereo` makes one.
+    """A recording: `len(source)`, `source[5]`, `for frame in source`; `open_stereo` makes one.
 
     Frames are made anew at each access, so nothing is kept in memory. Use it as a context manager, or call
-    :meth:`close`, to let go of open files. Not thread safe.
+    `close`, to close its files. Not thread safe.
 
     Attributes:
-        layout: which reader it is, one of :data:`LAYOUTS`.
+        layout: which reader it is, one of `LAYOUTS`.
         path: what was opened.
         left, right: the two cameras.
+        unpaired: how many images of each camera have no partner; they are in no frame.
     """
 
-    def __init__(self, layout: str, path: Path, left: Camera, right: Camera) -> None:
+    def __init__(self, layout: str, path: Path, left: Camera, right: Camera, unpaired: Unpaired = ALL_PAIRED) -> None:
         self.layout = layout
         self.path = path
         self.left = left
         self.right = right
+        self.unpaired = unpaired
 
     @property
     def left_info(self) -> CameraInfo | None:
@@ -170,14 +171,20 @@ class StereoSource(Sequence[StereoFrame]):
 class FileStereoSource(StereoSource):
     """A recording that is a list of image files."""
 
-    def __init__(self, layout: str, path: Path, left: Camera, right: Camera, frames: Sequence[StereoFrame]) -> None:
-        super().__init__(layout, path, left, right)
+    def __init__(
+        self,
+        layout: str,
+        path: Path,
+        left: Camera,
+        right: Camera,
+        frames: Sequence[StereoFrame],
+        unpaired: Unpaired = ALL_PAIRED,
+    ) -> None:
+        super().__init__(layout, path, left, right, unpaired)
         self._frames = frames
 
     def __len__(self) -> int:
         return len(self._frames)
 
     def _frame(self, index: int) -> StereoFrame:
-        from dataclasses import replace
-
         return replace(self._frames[index])  # a copy: images that the caller loads die with it

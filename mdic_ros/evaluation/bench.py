@@ -131,8 +131,8 @@ def run(model: Path | None, options: Options, progress: Progress = lambda done, 
 
 def stereo_pairs(height: int, width: int) -> tuple[list[tuple[Image, Image]], str]:
     """Some pairs of the rendered sample drive, of seeded noise where it is absent, and which of the two they are."""
+    from mdic_ros.codec.images import resize_image
     from mdic_ros.datasets import open_stereo
-    from mdic_ros.datasets.images import resize_image
     from mdic_ros.resources import resource
 
     try:

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image as PillowImage
 
-from mdic_ros.datasets.images import ImageError, read_image
+from mdic_ros.datasets.images import read_image
+from mdic_ros.errors import ImageError
 from mdic_ros.evaluation.errors import EvaluationError
 from mdic_ros.evaluation.metrics import Image, decibel
 

@@ -11,17 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mdic_ros.codec import View
-from mdic_ros.datasets import (
-    DatasetError,
-    StereoFrame,
-    StereoSource,
-    cityscapes,
-    detect_layout,
-    folder,
-    kitti,
-    open_stereo,
-)
+from mdic_ros.datasets import READERS, DatasetError, StereoFrame, StereoSource, detect_layout, open_stereo
 from mdic_ros.datasets.bag import is_bag
+from mdic_ros.datasets.readers import cityscapes, kitti_stereo
 
 Image = npt.NDArray[np.uint8]  #: H x W x 3 uint8 RGB
 
@@ -153,10 +145,10 @@ def _recordings(path: Path) -> Iterator[Path]:
         yield path
     elif not path.is_dir():
         return
-    elif splits := kitti.find_stereo(path) or cityscapes.find_splits(path):
+    elif splits := kitti_stereo.find(path) or cityscapes.find(path):
         tests = [split for split in splits if split.name in ("testing", "test")]
         yield from tests or splits
-    elif path in kitti.find_odometry(path) or path in kitti.find_raw(path) or folder.is_folder(path):
+    elif any(path in reader.find(path) for reader in READERS):
         yield path
     else:
         for inside in sorted(path.iterdir()):

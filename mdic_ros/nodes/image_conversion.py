@@ -1,11 +1,9 @@
 """Image messages to H x W x 3 uint8 RGB arrays, and arrays to messages.
 
-rgb8, bgr8, rgba8, bgra8, mono8 and JPEG/PNG are converted here. Every other encoding (Bayer, YUV, 16 bit ...)
-goes through cv_bridge where it is installed and works. cv_bridge is not asked for the common ones because it
-computes the row length as step / channels rounded down and so shears images whose rows are padded to, say,
-four bytes.
-
-All sizes in a message are checked against its data before anything of that size is allocated.
+Encodings and file formats of `mdic_ros.datasets.images` are converted there, as those of files and bags are. Every
+other encoding (Bayer, YUV, 16 bit ...) goes through cv_bridge where it is installed and works. cv_bridge is not asked
+for the common ones because it computes the row length as step / channels rounded down and so shears images whose rows
+are padded to, say, four bytes.
 """
 
 from __future__ import annotations
@@ -19,42 +17,28 @@ from typing import Any
 
 import numpy as np
 
-from mdic_ros.datasets.errors import ImageError
-from mdic_ros.datasets.images import RGB, from_image_message, read_image_bytes, resize_image
-
-__all__ = ["ImageError", "compressed_to_rgb", "fill_image", "message_to_rgb", "resize_image"]
-
-OWN_ENCODINGS = ("rgb8", "bgr8", "rgba8", "bgra8", "mono8")
-
-#: First bytes of the files that a CompressedImage may hold. Pillow would also open PostScript, for one.
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+from mdic_ros.datasets.images import ENCODINGS, RGB, from_compressed_message, from_image_message
+from mdic_ros.errors import ImageError
 
 
 def message_to_rgb(message: Any) -> RGB:
     """`sensor_msgs/Image` to H x W x 3 uint8 RGB; alpha is dropped, grey is repeated, row padding removed.
 
-    `is_bigendian` means nothing for channels of 8 bits and is ignored for them.
-
     Raises:
         ImageError: unknown encoding, or sizes that do not agree with each other or with the data.
     """
-    if message.encoding not in OWN_ENCODINGS:
+    if message.encoding not in ENCODINGS:
         return _through_cv_bridge(message)
     return from_image_message(message, "image")
 
 
 def compressed_to_rgb(message: Any) -> RGB:
-    """`sensor_msgs/CompressedImage` holding JPEG or PNG to H x W x 3 uint8 RGB.
-
-    `format` is not trusted, and not needed: both kinds of file name themselves in their first bytes.
+    """`sensor_msgs/CompressedImage` that holds a JPEG, PNG or WebP file to H x W x 3 uint8 RGB, upright.
 
     Raises:
-        ImageError: neither JPEG nor PNG, damaged, too large, or deeper than 8 bits.
+        ImageError: no image file, damaged, too large, or deeper than 8 bits.
     """
-    data = bytes(message.data)
-    if not data.startswith(_MAGIC):
-        raise ImageError(f"compressed image of format '{message.format[:40]}' is neither JPEG nor PNG")
-    return read_image_bytes(data, "compressed image")
+    return from_compressed_message(message, "compressed image")
 
 
 def fill_image(message: Any, image: np.ndarray, encoding: str) -> None:
@@ -76,8 +60,8 @@ def fill_image(message: Any, image: np.ndarray, encoding: str) -> None:
 def _through_cv_bridge(message: Any) -> RGB:
     if not cv_bridge_works():
         raise ImageError(
-            f"encoding '{message.encoding}' is none of {', '.join(OWN_ENCODINGS)}, and cv_bridge, which "
-            "knows more of them, is not installed or does not work here"
+            f"encoding '{message.encoding}' is none of {', '.join(ENCODINGS)}, and cv_bridge, which "
+            "knows more of them, is not installed or does not work here; install it, or convert with image_proc"
         )
     if min(message.height, message.width, message.step) < 1 or message.height * message.step > len(message.data):
         raise ImageError(

@@ -19,8 +19,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from mdic_ros.datasets import DatasetError, ImageError
+from mdic_ros.datasets import DatasetError
 from mdic_ros.datasets.images import RGB
+from mdic_ros.errors import ImageError
 from mdic_ros.training.sources import Frame, TrainingData, captions_of, shrink
 
 #: WebP qualities. Below the first one, a codec would learn WebP's blocks.

@@ -26,8 +26,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mdic_ros.datasets import DatasetError, ImageError, StereoFrame, StereoSource, detect_layout, open_stereo
+from mdic_ros.datasets import DatasetError, StereoFrame, StereoSource, detect_layout, open_stereo
 from mdic_ros.datasets.images import IMAGE_SUFFIXES, MAX_PIXELS, RGB, read_image, read_image_bytes
+from mdic_ros.errors import ImageError
 from mdic_ros.progress import Progress
 from mdic_ros.training.data import Pair, disparities
 from mdic_ros.training.stream import worker_threads

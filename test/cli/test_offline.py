@@ -8,22 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
-
-from mdic_ros.codec import Decoder, Encoder, inspect
-from mdic_ros.datasets import CameraInfo, DatasetError, open_stereo, write_bag
-from mdic_ros.datasets.bag import (
-    BITSTREAM,
-    BagReader,
-    BagWriter,
-    make,
-    make_camera_info,
-    make_compressed_image,
-    make_header,
-    make_image,
-    stamp_ns,
-)
-from mdic_ros.datasets.images import encode_image, from_image_message, resize_image
 from mdic_ros.describe import describe_bag
 from mdic_ros.offline import (
     DecodeOptions,
@@ -31,6 +15,23 @@ from mdic_ros.offline import (
     decode_bag,
     encode_recording,
     payload_kbps,
+)
+from PIL import Image
+
+from mdic_ros.codec import Decoder, Encoder, inspect
+from mdic_ros.codec.images import resize_image
+from mdic_ros.datasets import CameraInfo, DatasetError, open_stereo, write_bag
+from mdic_ros.datasets.bag import BagReader
+from mdic_ros.datasets.bag_writer import BagWriter
+from mdic_ros.datasets.images import encode_image, from_image_message
+from mdic_ros.datasets.messages import (
+    BITSTREAM,
+    make,
+    make_camera_info,
+    make_compressed_image,
+    make_header,
+    make_image,
+    stamp_ns,
 )
 
 MS = 1_000_000

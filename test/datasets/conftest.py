@@ -1,12 +1,18 @@
-"""Small recordings in the layouts in which KITTI is published, made on the spot."""
+"""Small recordings in the layouts in which they are published, made on the spot."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from mdic_ros.datasets.bag_writer import BagWriter
+from mdic_ros.datasets.images import encode_image
+from mdic_ros.datasets.messages import make_compressed_image, make_header, make_image
 
 # Lines of a calibration file of KITTI raw (2011_09_26) for 1242x375 images.
 P_RECT = {
@@ -108,3 +114,48 @@ def folder(tmp_path: Path) -> Path:
         for index, suffix in enumerate((".png", ".jpg", ".webp")):
             save(root / side / f"{index:03}{suffix}", picture(index))
     return root
+
+
+@pytest.fixture(name="picture", scope="session")
+def _picture() -> Callable[..., np.ndarray]:
+    return picture
+
+
+@pytest.fixture(name="save", scope="session")
+def _save() -> Callable[[Path, np.ndarray], None]:
+    return save
+
+
+#: What the images of `write_pairs` show.
+PICTURE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+
+
+@pytest.fixture(scope="session")
+def compressed() -> Callable[..., Any]:
+    """`compressed(stamp, data)`: a CompressedImage, of `PICTURE` as PNG unless there is data."""
+
+    def make(stamp: int, data: bytes | None = None, form: str = "png") -> Any:
+        return make_compressed_image(make_header(stamp, "c"), form, data or encode_image(PICTURE, "png"))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def write_pairs() -> Callable[..., None]:
+    """`write_pairs(path, stamps, right_stamps)`: a bag of two cameras, recorded at `times`, else at the stamps."""
+
+    def write(
+        path: Path,
+        stamps: Sequence[int],
+        right_stamps: Sequence[int],
+        times: Sequence[int] | None = None,
+        right_times: Sequence[int] | None = None,
+        **options: Any,
+    ) -> None:
+        with BagWriter(path, **options) as writer:
+            for side, of, at in (("left", stamps, times), ("right", right_stamps, right_times or times)):
+                for index, (stamp, time) in enumerate(zip(of, at or of, strict=True)):
+                    image = PICTURE if at is None else np.full((4, 6, 3), index, np.uint8)
+                    writer.write(f"/stereo/{side}/image_raw", make_image(make_header(stamp, side), image), time)
+
+    return write

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mdic_ros.datasets.errors import ImageError
+from mdic_ros.codec.images import resize_image
 from mdic_ros.datasets.images import (
     encode_image,
     from_compressed_message,
     from_image_message,
     image_size,
     read_image,
-    resize_image,
     to_encoding,
 )
+from mdic_ros.errors import ImageError
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
 

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from mdic_ros.datasets.images import ENCODINGS
+from mdic_ros.errors import ImageError
 from mdic_ros.nodes import image_conversion
-from mdic_ros.nodes.image_conversion import ImageError, compressed_to_rgb, fill_image, message_to_rgb
+from mdic_ros.nodes.image_conversion import compressed_to_rgb, fill_image, message_to_rgb
 
 
 def picture(height: int, width: int) -> np.ndarray:
@@ -27,15 +29,17 @@ def as_encoding(rgb: np.ndarray, encoding: str) -> np.ndarray:
         "rgba8": np.concatenate([rgb, alpha], 2),
         "bgra8": np.concatenate([rgb[..., ::-1], alpha], 2),
         "mono8": rgb[..., :1],
+        "8UC1": rgb[..., :1],
+        "8UC3": rgb[..., ::-1],
     }[encoding]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (65, 129), (375, 1242)])
 @pytest.mark.parametrize("padding", [0, 1, 2, 13])
-@pytest.mark.parametrize("encoding", image_conversion.OWN_ENCODINGS)
+@pytest.mark.parametrize("encoding", ENCODINGS)
 def test_encodings_odd_sizes_and_padded_rows(image_message, encoding, padding, size):
     rgb = picture(*size)
-    if encoding == "mono8":
+    if encoding in ("mono8", "8UC1"):
         rgb = np.repeat(rgb[..., :1], 3, axis=2)
     converted = message_to_rgb(image_message(as_encoding(rgb, encoding), encoding, padding))
     assert converted.dtype == np.uint8
@@ -84,7 +88,7 @@ def test_sizes_that_do_not_agree_are_refused(image_message, changes):
     width=st.integers(0, 2**32 - 1),
     step=st.integers(0, 2**32 - 1),
     data=st.binary(max_size=200),
-    encoding=st.sampled_from(image_conversion.OWN_ENCODINGS),
+    encoding=st.sampled_from(sorted(ENCODINGS)),
 )
 def test_hostile_messages_cost_nothing(height, width, step, data, encoding):
     message = SimpleNamespace(height=height, width=width, step=step, data=data, encoding=encoding, is_bigendian=0)

@@ -14,8 +14,9 @@ import numpy as np
 from PIL import Image
 
 from mdic_ros.datasets import CameraInfo
-from mdic_ros.datasets.bag import BagWriter, make_camera_info, make_compressed_image, make_header
+from mdic_ros.datasets.bag_writer import BagWriter
 from mdic_ros.datasets.images import RGB, encode_image, read_image
+from mdic_ros.datasets.messages import make_camera_info, make_compressed_image, make_header
 
 START_NS = 1_781_692_920_000_000_000  # 2026-06-17 10:42:00 UTC, a sunny morning
 QUALITY = 95

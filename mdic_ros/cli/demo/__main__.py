@@ -17,7 +17,7 @@ from rich.console import Console
 from mdic_ros.cli.demo.errors import DemoError
 from mdic_ros.cli.signals import orderly_exit
 from mdic_ros.datasets import StereoSource, open_stereo
-from mdic_ros.datasets.bag import check_output
+from mdic_ros.datasets.bag_writer import check_output
 from mdic_ros.errors import MdicError
 from mdic_ros.resources import resource
 

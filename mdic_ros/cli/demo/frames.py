@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mdic_ros.datasets.bag import nearest
-from mdic_ros.datasets.bag_stereo import DEFAULT_SLOP_S
+from mdic_ros.datasets.timing import DEFAULT_SLOP_S, nearest
 from mdic_ros.evaluation.metrics import psnr
 
 Picture = NDArray[np.uint8]

@@ -12,7 +12,7 @@ from mdic_ros.cli.demo.errors import DemoError
 from mdic_ros.cli.demo.frames import Collector, Frame, Row
 from mdic_ros.cli.demo.nodes import NodeProcess, interrupts_later, isolated_domain, stop
 from mdic_ros.cli.demo.pacing import Pacer
-from mdic_ros.datasets.bag import BagWriter
+from mdic_ros.datasets.bag_writer import BagWriter
 
 _START_S = 180.0  # two processes that load torch and the model, on a slow machine
 _SILENCE_S = 90.0  # for a frame that does not come out: more than the pacer's patience

@@ -21,8 +21,9 @@ from PIL import Image
 
 from mdic_ros.cli.demo import __main__ as command
 from mdic_ros.cli.demo.errors import DemoError
-from mdic_ros.datasets.bag import BagReader, stamp_ns
+from mdic_ros.datasets.bag import BagReader
 from mdic_ros.datasets.images import from_image_message
+from mdic_ros.datasets.messages import stamp_ns
 from mdic_ros.evaluation.metrics import psnr
 
 ROOT = Path(__file__).parents[2]

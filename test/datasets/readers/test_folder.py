@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
 
-from mdic_ros.datasets import LAYOUTS, DatasetError, detect_layout, open_stereo
+from mdic_ros.datasets import DatasetError, open_stereo
 
 
 def test_pairs_by_name_whatever_the_format(folder: Path) -> None:
@@ -34,9 +35,15 @@ def test_calibration_is_scaled_to_the_images(folder: Path) -> None:
     assert source.right_info is None
 
 
-def test_wrong_counts(folder: Path) -> None:
+def test_images_without_partner_are_reported(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "right" / "001.jpg").unlink()
-    with pytest.raises(DatasetError, match=r"left/001\.jpg"):
+    with caplog.at_level(logging.WARNING):
+        source = open_stereo(folder)
+    assert ([frame.name for frame in source], source.unpaired) == (["000", "002"], (1, 0))
+    assert "left/001.jpg" in caplog.text
+    (folder / "left" / "002.webp").rename(folder / "left" / "003.webp")
+    (folder / "left" / "000.png").unlink()
+    with pytest.raises(DatasetError, match=r"no two have the same name: 001\.jpg and 000\.png.*Rename them"):
         open_stereo(folder)
 
 
@@ -57,35 +64,3 @@ def test_empty_folder(folder: Path) -> None:
         path.unlink()
     with pytest.raises(DatasetError, match="left has no images"):
         open_stereo(folder)
-
-
-def test_unknown_layout_says_what_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError) as error:
-        open_stereo(tmp_path)
-    for layout in LAYOUTS:
-        assert f"  {layout} " in str(error.value)
-    with pytest.raises(DatasetError, match="no such"):
-        open_stereo(tmp_path / "nowhere")
-    with pytest.raises(DatasetError, match="unknown layout"):
-        open_stereo(tmp_path, "kiti")  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_wrong_layout_is_an_error(tmp_path: Path, layout: str) -> None:
-    with pytest.raises(DatasetError, match=str(tmp_path)):
-        open_stereo(tmp_path, layout)  # type: ignore[arg-type]
-
-
-def test_layouts_are_told_apart(
-    kitti_raw: Path, kitti_odometry: Path, kitti_2015: Path, kitti_2012: Path, folder: Path
-) -> None:
-    paths = [kitti_raw, kitti_odometry, kitti_2015, kitti_2012, folder]
-    expected = ["kitti_raw", "kitti_odometry", "kitti_stereo", "kitti_stereo", "folder"]
-    assert [detect_layout(path) for path in paths] == expected
-
-
-def test_slices_and_bounds(folder: Path) -> None:
-    source = open_stereo(folder)
-    assert [f.name for f in source[1:]] == ["001", "002"]
-    with pytest.raises(IndexError):
-        source[3]

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mdic_ros.datasets import DatasetError, detect_layout, open_stereo, write_bag
-from mdic_ros.datasets.cityscapes import find_splits
+from mdic_ros.datasets.readers import cityscapes as reader
 
 
 @pytest.fixture
@@ -68,16 +68,18 @@ def test_broken_calibration_is_named(cityscapes: Path) -> None:
 def test_several_splits_ask_for_one(cityscapes: Path) -> None:
     for side in ("leftImg8bit", "rightImg8bit"):
         shutil.copytree(cityscapes / side / "test", cityscapes / side / "val")
-    assert [split.name for split in find_splits(cityscapes)] == ["test", "val"]
+    assert [split.name for split in reader.find(cityscapes)] == ["test", "val"]
     with pytest.raises(DatasetError, match=r"2 splits.*leftImg8bit/test, leftImg8bit/val"):
         open_stereo(cityscapes)
     assert len(open_stereo(cityscapes / "leftImg8bit" / "val")) == 4
 
 
-def test_missing_right_images(cityscapes: Path) -> None:
+def test_missing_right_images(cityscapes: Path, caplog: pytest.LogCaptureFixture) -> None:
     next(cityscapes.rglob("berlin_000000_000019_rightImg8bit.png")).unlink()
-    with pytest.raises(DatasetError, match=r"1 have no partner.*berlin_000000_000019"):
-        open_stereo(cityscapes)
+    with caplog.at_level(logging.WARNING):
+        source = open_stereo(cityscapes)
+    assert (len(source), source.unpaired) == (3, (1, 0))
+    assert "berlin_000000_000019_leftImg8bit.png" in caplog.text
     shutil.rmtree(cityscapes / "rightImg8bit")
     with pytest.raises(DatasetError, match="rightImg8bit_trainvaltest"):
         open_stereo(cityscapes)

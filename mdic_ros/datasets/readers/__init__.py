@@ -1,0 +1,1 @@
+"""One reader a file; `mdic_ros.datasets.registry` lists them."""

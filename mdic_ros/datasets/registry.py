@@ -1,0 +1,91 @@
+"""The readers, and the one way in: tell the kind of a recording by looking at it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mdic_ros.datasets.errors import DatasetError
+from mdic_ros.datasets.reader import Cameras, OpenOptions, Reader
+from mdic_ros.datasets.readers import (
+    bag,
+    cityscapes,
+    euroc,
+    folder,
+    kitti_odometry,
+    kitti_raw,
+    kitti_stereo,
+)
+from mdic_ros.datasets.stereo import StereoSource
+from mdic_ros.datasets.timing import DEFAULT_SLOP_S
+from mdic_ros.errors import ImageError
+
+#: All readers, in the order in which a path is shown to them: the particular ones first.
+READERS: tuple[Reader, ...] = (
+    bag.READER,
+    kitti_odometry.READER,
+    kitti_stereo.READER,
+    kitti_raw.READER,
+    euroc.READER,
+    cityscapes.READER,
+    folder.READER,
+)
+
+#: Names of the readers.
+LAYOUTS: tuple[str, ...] = tuple(reader.name for reader in READERS)
+
+
+def detect_layout(path: Path) -> str:
+    """The name of the reader for a recording, one of `LAYOUTS`.
+
+    Raises:
+        DatasetError: no reader knows it; the message says what they look for.
+    """
+    if not path.exists():
+        raise DatasetError(f"{path}: no such file or folder")
+    try:
+        for reader in READERS:
+            if reader.matches(path):
+                return reader.name
+    except OSError as error:
+        raise DatasetError(f"cannot read {error.filename or path}: {error.strerror}") from error
+    known = "\n".join(f"  {reader.name:<15} {reader.description}" for reader in READERS)
+    raise DatasetError(f"{path}: not a recording of a known layout. Looked for\n{known}")
+
+
+def open_stereo(
+    path: str | Path,
+    layout: str = "auto",
+    *,
+    cameras: Cameras = "auto",
+    left_topic: str | None = None,
+    right_topic: str | None = None,
+    slop_s: float = DEFAULT_SLOP_S,
+    rate_hz: float = 10.0,
+    rectify_images: bool | None = None,
+) -> StereoSource:
+    """Opens a stereo recording of any kind in `LAYOUTS`.
+
+    Args:
+        path: where it is; a folder above it will do when it holds only one recording.
+        layout: one of `LAYOUTS`; auto looks at the files.
+        cameras, left_topic, right_topic, slop_s, rate_hz, rectify_images: see `OpenOptions`.
+
+    Returns:
+        A sequence of `StereoFrame`, whose images are decoded when they are looked at.
+
+    Raises:
+        DatasetError: not found, incomplete, damaged or ambiguous; the message says what to do.
+    """
+    path = Path(path)
+    name = detect_layout(path) if layout == "auto" else layout
+    reader = next((reader for reader in READERS if reader.name == name), None)
+    if reader is None:
+        raise DatasetError(f"unknown layout '{name}', there are {', '.join(LAYOUTS)}")
+    if not path.exists():
+        raise DatasetError(f"{path}: no such file or folder")
+    try:
+        return reader.open(path, OpenOptions(cameras, left_topic, right_topic, slop_s, rate_hz, rectify_images))
+    except ImageError as error:  # of the first image, to whose size calibrations are scaled
+        raise DatasetError(str(error)) from error
+    except OSError as error:
+        raise DatasetError(f"cannot read {error.filename or path}: {error.strerror}") from error

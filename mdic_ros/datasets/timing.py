@@ -1,0 +1,56 @@
+"""What the stamps of images say: which two belong together, whether they can be trusted, how fast they come."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Sequence
+
+#: Largest difference of the stamps of a pair in seconds.
+DEFAULT_SLOP_S = 0.03
+
+#: Share of the stamps of a topic that may be repetitions before none of them is trusted.
+_REPEATED_SHARE = 0.1
+
+
+def nearest(stamps: Sequence[int], stamp: int, slop_ns: int) -> int | None:
+    """Index of the entry of `stamps` (ascending) nearest to `stamp`, at most `slop_ns` away, or None.
+
+    Of two that are equally near, the earlier one.
+    """
+    at = bisect.bisect_left(stamps, stamp)
+    best = min((i for i in (at - 1, at) if 0 <= i < len(stamps)), key=lambda i: abs(stamps[i] - stamp), default=None)
+    return best if best is not None and abs(stamps[best] - stamp) <= slop_ns else None
+
+
+def pair_nearest(left: Sequence[int], right: Sequence[int], slop_ns: int) -> list[tuple[int, int]]:
+    """Pairs (left index, right index) of two ascending lists of stamps, each entry in one pair at most.
+
+    A pair is two stamps of which each is the other's nearest, at most `slop_ns` apart.
+    """
+    pairs = []
+    for i, stamp in enumerate(left):
+        j = nearest(right, stamp, slop_ns)
+        if j is not None and nearest(left, right[j], slop_ns) == i:
+            pairs.append((i, j))
+    return pairs
+
+
+def stamp_problem(stamps: Sequence[int]) -> str:
+    """Why the stamps of one camera (ns, in any order) cannot tell its images apart; empty if they can.
+
+    A few that occur twice are no reason: those images find no partner.
+    """
+    repeated = len(stamps) - len(set(stamps))
+    if repeated <= _REPEATED_SHARE * len(stamps):
+        return ""
+    zeros = sum(stamp == 0 for stamp in stamps)
+    return f"{zeros} of {len(stamps)} stamps are 0" if zeros > 1 else f"{repeated} of {len(stamps)} stamps are repeated"
+
+
+def payload_kbps(sizes: Sequence[int], stamps: Sequence[int]) -> float:
+    """kbit/s of packets (bytes) whose frames have these stamps (ns); NaN when the stamps tell no rate."""
+    if len(stamps) < 2 or max(stamps) == min(stamps):
+        return math.nan
+    period_s = (max(stamps) - min(stamps)) / 1e9 / (len(stamps) - 1)
+    return sum(sizes) / len(sizes) * 8 / 1000 / period_s
