@@ -38,8 +38,8 @@ class DecoderNode(Node):
         from mdic_ros.codec import Decoder  # late, as in encoder_node
         from mdic_ros.stream import DecodeSession, DecodeSettings
 
-        self._parameters = Parameters(self, DECODER)
-        start = self._parameters.read()
+        self._settings = Parameters(self, DECODER)
+        start = self._settings.read()
         self._decoder = load_model(
             Decoder.from_pretrained, start.model, device=start.device, dtype=start.dtype, threads=start.threads
         )
@@ -111,7 +111,7 @@ class DecoderNode(Node):
         self._look()
 
     def _configure(self) -> None:
-        values = self._parameters.read()
+        values = self._settings.read()
         values.caption = values.caption or None
         self._session.settings = self._make_settings(**{name: getattr(values, name) for name in self._names})
 

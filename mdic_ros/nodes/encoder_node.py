@@ -33,10 +33,10 @@ class EncoderNode(Node):
         from mdic_ros.codec import Encoder  # late: Ctrl-C is answered while the network is being loaded
         from mdic_ros.stream import EncodeSession, EncodeSettings, Refused
 
-        self._parameters = Parameters(self, ENCODER)
-        start = self._parameters.read()
+        self._settings = Parameters(self, ENCODER)
+        start = self._settings.read()
         self._encoder = load_model(Encoder.from_pretrained, start.model, device=start.device, threads=start.threads)
-        self._parameters.limit("rate_point", self._encoder.rate_points - 1)
+        self._settings.limit("rate_point", self._encoder.rate_points - 1)
         self._session = EncodeSession(self._encoder, tell=partial(log, self))
         self._make_settings, self._refused = EncodeSettings, Refused
         self._names = [field.name for field in fields(EncodeSettings)]
@@ -88,7 +88,7 @@ class EncoderNode(Node):
         self._input.add()
         if self._bitstream.get_subscription_count() == 0:
             return  # nobody to encode for
-        values = self._parameters.read()
+        values = self._settings.read()
         values.view = self._which(values.view)
         self._session.settings = self._make_settings(**{name: getattr(values, name) for name in self._names})
         if self._session.admit(time.monotonic()):

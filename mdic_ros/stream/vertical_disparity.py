@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mdic_ros.codec.decoder import MAX_ROWS, Decoder, ParsedPacket, SideView
+from mdic_ros.codec.decoder import Decoder, ParsedPacket, SideView
 from mdic_ros.codec.images import Image
-from mdic_ros.models.row_offset import RowOffset
+from mdic_ros.models.row_offset import MAX_ROWS, RowOffset
 
 
 class VerticalDisparityTracker:

@@ -190,7 +190,7 @@ def test_parameters_change_while_running(bench: Bench, tiny_bundle, codec, textu
     assert "0 or whole numbers 64 to 4096" in bench.set_parameters(node, coded_height=10)[0]
     assert "read-only" in bench.set_parameters(node, transport="compressed")[0]
     assert bench.set_parameters(node, window_s=3) == []  # a whole number where ROS wants a point
-    assert node._parameters["window_s"] == 3.0
+    assert node._settings["window_s"] == 3.0
 
 
 def test_the_newest_picture_wins(bench: Bench, tiny_bundle, picture):

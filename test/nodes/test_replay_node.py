@@ -12,8 +12,9 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from mdic_ros.datasets import open_stereo
 from mdic_ros.datasets.images import encode_image
+from mdic_ros.nodes.messages import stamp_ns
 from mdic_ros.nodes.replay_node import ReplayNode
-from mdic_ros.nodes.runtime import StartError, stamp_ns
+from mdic_ros.nodes.runtime import StartError
 
 pytestmark = pytest.mark.ros
 
