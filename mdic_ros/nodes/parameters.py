@@ -348,8 +348,8 @@ ENCODER = Table(
         Parameter(
             "coded_height",
             0,
-            "Height in pixels to which the image is scaled before coding; 0 is the source's own, or, when coded_width is "
-            "set, what keeps the aspect ratio. The decoded image has this size, and its camera_info is scaled along.",
+            "Height in pixels to which the image is scaled before coding; 0 is the source's own, or, when coded_width "
+            "is set, what keeps the aspect ratio. The decoded image has this size, and its camera_info is scaled along.",
             64,
             4096,
             changeable=True,
@@ -358,8 +358,8 @@ ENCODER = Table(
         Parameter(
             "coded_width",
             0,
-            "Width in pixels to which the image is scaled before coding; 0 is the source's own, or, when coded_height is "
-            "set, what keeps the aspect ratio.",
+            "Width in pixels to which the image is scaled before coding; 0 is the source's own, or, when coded_height "
+            "is set, what keeps the aspect ratio.",
             128,
             4096,
             changeable=True,
@@ -381,8 +381,8 @@ DECODER = Table(
         Parameter(
             "dtype",
             "auto",
-            "Numbers that the network computes with. auto: bfloat16 where the processor has it, which is about twice as "
-            "fast and changes pictures by less than 0.03 dB; float32 otherwise.",
+            "Numbers that the network computes with. auto: bfloat16 where the processor has it, which is about twice "
+            "as fast and changes pictures by less than 0.03 dB; float32 otherwise.",
             choices=("auto", "float32", "bfloat16"),
         ),
         _THREADS,
@@ -472,7 +472,8 @@ DECODER = Table(
         Parameter(
             "side_history_mb",
             256.0,
-            "Memory for the side images that are kept, in megabytes; they are kept at the coded size. The oldest go first.",
+            "Memory for the side images that are kept, in megabytes; they are kept at the coded size. The oldest go "
+            "first.",
             1.0,
             100000.0,
             changeable=True,
