@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mdic_ros.codec import Bundle, Decoder, Encoder, RowKeeper, default_bundle
+from mdic_ros.codec import Bundle, Decoder, Encoder, SideView, default_bundle
+from mdic_ros.codec.bundle import CLASSES
 from mdic_ros.datasets import open_stereo
 from mdic_ros.evaluation.metrics import psnr
 from mdic_ros.resources import resource
+from mdic_ros.stream.vertical_disparity import VerticalDisparityTracker
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +33,10 @@ def decoder() -> Decoder:
 
 def test_it_is_whole_small_and_the_one_its_card_speaks_of():
     bundle = Bundle()
-    for component in bundle.classes:
+    for component in bundle.components:
         bundle.check(component)
-    assert sum(file.stat().st_size for file in default_bundle().rglob("*")) < 60e6
+    assert bundle.components == tuple(CLASSES)
+    assert sum(file.stat().st_size for file in default_bundle().rglob("*")) < 64e6
     assert bundle.fingerprint in (default_bundle() / "README.md").read_text()
 
 
@@ -42,7 +45,7 @@ def test_every_rate_point_is_better_than_the_one_below_and_the_side_image_helps(
     streams = encoder.encode_all(left)
     assert len(streams[2]) <= 150 and sum(8 * len(s) / left[..., 0].size < 0.1 for s in streams) >= 3
     caption = decoder.caption(right)
-    with_side = [psnr(decoder.decode(s, right, caption=caption).image, left) for s in streams]
+    with_side = [psnr(decoder.decode(s, [SideView(right)], caption=caption).image, left) for s in streams]
     without = [psnr(decoder.decode(s, caption="").image, left) for s in streams]
     assert with_side == sorted(with_side) and with_side[2] > psnr(right, left) + 3
     assert all(a > b + 1 for a, b in zip(with_side, without, strict=True))
@@ -52,32 +55,31 @@ def test_the_right_camera_is_coded_as_well_as_the_left_one(encoder, decoder, vie
     left, right = views
     for view, coded, side in (("left", left, right), ("right", right, left)):
         data = encoder.encode(coded, rate_point=2, view=view)
-        assert psnr(decoder.decode(data, side).image, coded) > psnr(side, coded) + 3, view
-    wrong = decoder.decode(encoder.encode(right, rate_point=2, view="left"), left).image
-    assert psnr(wrong, right) < psnr(decoder.decode(data, left).image, right) - 2  # so it has to be told
+        assert psnr(decoder.decode(data, [SideView(side)]).image, coded) > psnr(side, coded) + 3, view
+    wrong = decoder.decode(encoder.encode(right, rate_point=2, view="left"), [SideView(left)]).image
+    assert psnr(wrong, right) < psnr(decoder.decode(data, [SideView(left)]).image, right) - 2  # so it has to be told
 
 
 def test_cameras_that_are_not_quite_rectified_are_found_out_and_corrected(encoder, decoder):
     with open_stereo(resource("sample/street")) as source:
         frames = [(source[index].left, source[index].right) for index in range(0, 40, 4)]
     views = [[np.asarray(Image.fromarray(image).resize((256, 128))) for image in frame] for frame in frames]
-    right, lower = RowKeeper(decoder), RowKeeper(decoder)
+    right, lower = VerticalDisparityTracker(decoder), VerticalDisparityTracker(decoder)
     for left, side in views:
-        data = encoder.encode(left, rate_point=2)
-        assert right.row_offset(data, side) == lower.row_offset(data, np.roll(side, 2, axis=0)) == 0  # not yet
+        packet = decoder.read(encoder.encode(left, rate_point=2))
+        assert right.row_offset(packet, side) == lower.row_offset(packet, np.roll(side, 2, axis=0)) == 0  # not yet
     assert abs(right.likely) < 0.3 and abs(lower.likely - 2) < 0.3
     found = lower.likely
     left, side = views[0]  # the other camera is coded now: what was lower is higher
-    assert lower.row_offset(encoder.encode(np.roll(side, 2, axis=0), rate_point=2, view="right"), left) == 0
+    turned = decoder.read(encoder.encode(np.roll(side, 2, axis=0), rate_point=2, view="right"))
+    assert lower.row_offset(turned, left) == 0
     assert lower.likely == 0
     left, side = views[5]
-    side, data = np.roll(side, 2, axis=0), encoder.encode(left)
-    as_it_is, corrected = (
-        psnr(decoder.decode(data, side, row_offset=rows).image, left) for rows in (0.0, found)
-    )
+    side, packet = np.roll(side, 2, axis=0), decoder.read(encoder.encode(left))
+    as_it_is, corrected = (psnr(decoder.decode(packet, [SideView(side, rows)]).image, left) for rows in (0.0, found))
     assert corrected > as_it_is + 1
     with pytest.raises(ValueError, match="row_offset must be -64 to 64 rows, not nan"):
-        decoder.decode(data, side, row_offset=float("nan"))
+        decoder.decode(packet, [SideView(side, float("nan"))])
 
 
 def test_a_caption_of_ones_own_changes_the_picture(encoder, decoder, views):
@@ -85,5 +87,6 @@ def test_a_caption_of_ones_own_changes_the_picture(encoder, decoder, views):
     data = encoder.encode(left, rate_point=2)
     caption = decoder.caption(right)
     assert caption and caption == decoder.caption(right)
-    one, other = (decoder.decode(data, right, caption=text).image for text in (caption, "a snowy field at night"))
+    texts = (caption, "a snowy field at night")
+    one, other = (decoder.decode(data, [SideView(right)], caption=text).image for text in texts)
     assert not np.array_equal(one, other)
