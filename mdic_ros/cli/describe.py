@@ -21,9 +21,9 @@ from mdic_ros.codec import BitstreamError, Bundle, inspect
 from mdic_ros.codec.bundle import CLASSES
 from mdic_ros.datasets import DatasetError
 from mdic_ros.datasets.bag import BagReader
-from mdic_ros.datasets.bag_stereo import base_topic, image_topics, index_images, side_topic, stereo_topics
+from mdic_ros.datasets.bag_stereo import base_topic, image_topics, index_images, pair_topics, side_topic, stereo_topics
 from mdic_ros.datasets.messages import BITSTREAM, STREAM_INFO, peek_header
-from mdic_ros.datasets.timing import DEFAULT_SLOP_S, pair_nearest, payload_kbps
+from mdic_ros.datasets.timing import DEFAULT_SLOP_S, payload_kbps
 
 
 def _print(content: Any) -> None:
@@ -89,18 +89,24 @@ def _pairing(reader: BagReader, left: str | None, right: str | None, slop_s: flo
     topics = index_images(reader, names)
     for name in names:
         stamps = np.array(topics[name].stamps)
+        if not stamps.size:
+            _print(f"{name}: not one of its messages has a header that can be read")
+            continue
         gaps = np.diff(stamps) / 1e6
         interval = f", every {np.median(gaps):.1f} ms (longest gap {gaps.max():.1f} ms)" if gaps.size else ""
         recorded = [entry.stamp_ns for entry in sorted(topics[name].entries, key=lambda e: e[1:])]
         order = "" if recorded == sorted(recorded) else ", NOT recorded in order of their stamps"
         broken = f", {topics[name].broken} damaged" if topics[name].broken else ""
         _print(f"{name}: {stamps.size} stamps from {_utc(int(stamps[0]))}{interval}{order}{broken}")
-    one, other = (topics[name].stamps for name in names)
-    pairs = pair_nearest(one, other, round(slop_s * 1e9))
-    text = f"stereo: {len(pairs)} pairs within {slop_s:g} s, {len(one) - len(pairs)} left and "
-    text += f"{len(other) - len(pairs)} right alone"
+    one, other = (topics[name] for name in names)
+    pairs, problem = pair_topics(one, other, slop_s)
+    text = f"stereo: {len(pairs)} pairs within {slop_s:g} s, {len(one.entries) - len(pairs)} left and "
+    text += f"{len(other.entries) - len(pairs)} right alone"
+    if problem:
+        text += f"; by recording time, as {problem}"
     if pairs:
-        offsets = np.array([other[j] - one[i] for i, j in pairs]) / 1e6
+        by_time = bool(problem)
+        offsets = np.array([other.time_of(j, by_time) - one.time_of(i, by_time) for i, j in pairs]) / 1e6
         text += f"; right minus left {offsets.mean():+.3f} ms (from {offsets.min():+.3f} to {offsets.max():+.3f})"
     _print(text)
 

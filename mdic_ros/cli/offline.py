@@ -22,12 +22,15 @@ from mdic_ros.datasets.bag_stereo import (
     base_topic,
     bitstream_topic,
     decode_image,
+    first_calibration,
     first_camera_info,
     image_topics,
     index_images,
     info_topic,
+    pair_topics,
     side_topic,
     stereo_topics,
+    unrectified,
 )
 from mdic_ros.datasets.bag_writer import BagWriter, Storage
 from mdic_ros.datasets.export import write_camera
@@ -42,7 +45,8 @@ from mdic_ros.datasets.messages import (
     make_image,
     peek_header,
 )
-from mdic_ros.datasets.timing import DEFAULT_SLOP_S, pair_nearest, payload_kbps
+from mdic_ros.datasets.rectify import refuse_unrectified
+from mdic_ros.datasets.timing import DEFAULT_SLOP_S, payload_kbps
 from mdic_ros.errors import MdicError
 from mdic_ros.stream import EncodeSession, EncodeSettings, Refused
 from mdic_ros.stream.events import Event
@@ -170,11 +174,11 @@ def encode_recording(
     """
     settings = settings or EncodeSettings()
     layout = source_options.get("layout", "auto")
-    as_it_is = not source_options.get("rectify_images")
-    if as_it_is and (layout == "bag" or (layout == "auto" and is_bag(path))):
-        topics = {k: v for k, v in source_options.items() if k in ("left_topic", "right_topic")}
+    rectify_images = source_options.get("rectify_images")
+    if not rectify_images and (layout == "bag" or (layout == "auto" and is_bag(path))):
+        topics = {k: v for k, v in source_options.items() if k in ("left_topic", "right_topic", "slop_s")}
         with BagReader(path) as reader, BagWriter(output, storage=storage, overwrite=overwrite) as writer:
-            return _encode_bag(reader, writer, encoder, settings, progress, **topics)
+            return _encode_bag(reader, writer, encoder, settings, progress, rectify_images is None, **topics)
     with (
         open_stereo(path, **source_options) as source,
         BagWriter(output, storage=storage, overwrite=overwrite) as writer,
@@ -188,8 +192,10 @@ def _encode_bag(
     encoder: Encoder,
     settings: EncodeSettings,
     progress: Progress | None,
+    only_rectified: bool,
     left_topic: str | None = None,
     right_topic: str | None = None,
+    slop_s: float = DEFAULT_SLOP_S,
 ) -> Summary:
     """All images of the coded camera's topic, paired or not; the messages of the other one pass as they are."""
     topics = reader.topics
@@ -202,6 +208,9 @@ def _encode_bag(
         if alone is None or alone not in image_topics(topics) or other is not None:
             raise DatasetError(f"{reader.path}: {error}") from error
         coded = alone  # a recording of the robot alone
+    if only_rectified and side is not None:
+        for name in (coded, side):
+            refuse_unrectified(reader.path, unrectified(name, first_calibration(reader, name)))
     passed = {name for name in (side, info_topic(side) if side else None) if name in topics}
     for name in sorted(passed):
         writer.add_topic(name, topics[name].msgtype)
@@ -210,12 +219,9 @@ def _encode_bag(
     if camera_info is None:
         camera_info = make_camera_info(make_header(0, ""), None)
     done = 0
-    side_stamps: list[int] = []
     for message in reader.messages([coded, *passed]):
         if message.topic in passed:
             writer.write_bytes(message.topic, message.msgtype, message.data, message.time_ns)
-            if message.topic == side:
-                side_stamps.append(_stamp(message))
             continue
         try:
             stamp, frame_id = peek_header(message.data)
@@ -228,8 +234,9 @@ def _encode_bag(
             progress(done, topics[coded].count)
     summary = _checked(stream.summary, reader.path, "encoded")
     if side is not None:
-        pairs = len(pair_nearest(sorted(summary.stamps), sorted(side_stamps), round(DEFAULT_SLOP_S * 1e9)))
-        summary.unpaired = len(summary.stamps) - pairs, len(side_stamps) - pairs
+        images = index_images(reader, (coded, side))
+        pairs = pair_topics(images[coded], images[side], slop_s).pairs
+        summary.unpaired = len(images[coded].entries) - len(pairs), len(images[side].entries) - len(pairs)
     return summary
 
 

@@ -175,6 +175,11 @@ class ImageTopic:
         """
         return sorted((entry.time_ns + entry.nth, index) for index, entry in enumerate(self.entries))
 
+    def time_of(self, index: int, recorded: bool) -> int:
+        """Time of an image by its place in `entries`, in ns: its stamp, or its place in `recorded`."""
+        entry = self.entries[index]
+        return entry.time_ns + entry.nth if recorded else entry.stamp_ns
+
     def load(self, index: int) -> RGB:
         """An image by its place in `entries`.
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from mdic_ros.datasets import LAYOUTS
+
 Value = bool | int | float | str
 
 
@@ -502,7 +504,7 @@ REPLAY = Table(
             "layout",
             "auto",
             "How the recording is laid out; auto looks at what is there.",
-            choices=("auto", "bag", "kitti_raw", "kitti_odometry", "kitti_stereo", "cityscapes", "folder"),
+            choices=("auto", *LAYOUTS),
         ),
         Parameter("rate", 1.0, "Speed of playing; 0.5 is half as fast as recorded.", 0.01, 100.0, changeable=True),
         Parameter(

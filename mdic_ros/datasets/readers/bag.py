@@ -74,14 +74,10 @@ class BagStereoSource(StereoSource):
 
     def _frame(self, index: int) -> StereoFrame:
         left, right = self._pairs[index]
-        stamps = [
-            entry.time_ns + entry.nth if self._recorded else entry.stamp_ns
-            for entry in (self._left.entries[left], self._right.entries[right])
-        ]
         return StereoFrame(
             f"{index:06}",
-            stamps[0],
-            stamps[1],
+            self._left.time_of(left, self._recorded),
+            self._right.time_of(right, self._recorded),
             lambda: self._left.load(left),
             lambda: self._right.load(right),
             self.left_info,
