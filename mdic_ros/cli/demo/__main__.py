@@ -19,6 +19,7 @@ from mdic_ros.cli.signals import orderly_exit
 from mdic_ros.datasets import StereoSource, open_stereo
 from mdic_ros.datasets.bag_writer import check_output
 from mdic_ros.errors import MdicError
+from mdic_ros.extras import need
 from mdic_ros.resources import resource
 
 SAMPLE = "sample/street"
@@ -114,6 +115,7 @@ def _check_ros() -> None:
 def demo(options: argparse.Namespace, console: Console) -> None:
     """The whole demo. Raises MdicError: DemoError, or DatasetError and BundleError of what it is given."""
     _check_ros()
+    need("eval")
     recording = _recording(options.bag)
     # Late: torch takes a second or two, which --help and mistakes need not wait for.
     from mdic_ros.cli.demo.play import Settings
