@@ -2,7 +2,7 @@
 # A target that needs the environment makes it first; when nothing has changed that takes a fraction of a second.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint ros-build clean distclean
+.PHONY: help setup demo robot test base-test base lint ros-build clean distclean
 MAKEFLAGS += --no-print-directory
 
 # The Python to make the environment with: 3.11 or 3.12. The first of these that is one; PYTHON=... chooses another.
@@ -11,12 +11,16 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	done; echo python3)
 
 ENV := . build/env.sh
+# Nothing of an environment that is active: this one is to be alone.
+BASE := env -u PYTHONPATH -u PYTHONHOME -u VIRTUAL_ENV build/base/bin
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "  make demo takes BAG=bag or folder, STEPS=n, RATE=rate point, OUT=folder, or any option as ARGS=\"...\"."
-	@echo "  make test takes pytest's options as ARGS=\"...\", e.g. ARGS=\"test/codec -x\"."
+	@echo "  make test and make base-test take pytest's options as ARGS=\"...\", e.g. ARGS=\"test/codec -x\"."
+	@echo "  make robot and make base-test take any Python from 3.11 on as PYTHON=..., and other versions of packages than the"
+	@echo "  pinned ones as WITH=\"'numpy<2' onnxruntime==1.23.2\"."
 	@echo "  Without a GPU, before the first call: export PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu"
 
 setup:  ## environment with ROS 2 Jazzy from wheels, and this package built in it
@@ -27,8 +31,18 @@ demo: setup  ## a stereo drive through encoder node, DDS and decoder node; leave
 	@$(ENV) && python -m mdic_ros.cli.demo $(if $(BAG),--bag '$(BAG)') $(if $(STEPS),--steps '$(STEPS)') \
 		$(if $(RATE),--rate '$(RATE)') $(if $(OUT),--out '$(OUT)') $(ARGS)
 
+robot: base  ## the robot's half: the base install, without PyTorch, encodes the sample drive
+	@$(BASE)/mdic encode sample/street build/robot_packets --rate-point 2 --force
+	@$(BASE)/mdic info build/robot_packets
+
 test: setup  ## the test suite
 	@$(ENV) && python -m pytest $(ARGS)
+
+base:
+	@$(PYTHON) tools/base_env.py $(WITH)
+
+base-test: base  ## the tests of the base install, in an environment of its own (build/base/)
+	@$(BASE)/python -m pytest test/base $(ARGS)
 
 lint: setup  ## ruff and mypy
 	@$(ENV) && ruff check . && mypy

@@ -11,6 +11,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mdic_ros.extras import need
+
 if TYPE_CHECKING:
     from mdic_ros.stream.decode_session import DecodeSession, DecodeSettings, Picture
     from mdic_ros.stream.encode_session import CodedFrame, EncodeSession, EncodeSettings, Refused
@@ -39,4 +41,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__} has no attribute {name}")
+    if _HOMES[name] == "decode_session":
+        need("workstation")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
