@@ -6,6 +6,7 @@ Each REPORT is an output folder of `mdic eval`: the first in MDIC's protocol, th
 drives or of others, or with `--both-orders`. What lies between `<!-- NAME -->` and `<!-- /NAME -->` is replaced, in
 README.md, docs/figures.md and the bundle's card:
 
+    short                our rate points in the fewest steps, and what the best codec needs for the same PSNR
     results STEPS SIZE   a row for each rate point, decoded in these numbers of steps (1,2); without STEPS in all
     codecs SIZE          conventional codecs at comparable bytes
     parts SIZE           what each part is worth
@@ -27,6 +28,7 @@ from statistics import fmean
 from typing import Any
 
 from mdic_ros.evaluation.metrics import decibel
+from mdic_ros.evaluation.verdict import bytes_for
 
 ROOT = Path(__file__).parent.parent
 FILES = (ROOT / "README.md", ROOT / "docs/figures.md", ROOT / "models/mdic_tiny/README.md")
@@ -61,6 +63,23 @@ def results(report: dict[str, Any], steps: str) -> str:
     wanted = {int(n) for n in steps.split(",")} if steps else set(report["steps"])
     rows = [[plural(r["steps"]), r["setting"], *cells(r)] for r in report["results"] if r["steps"] in wanted]
     return table(["decoded in", "rate point", *HEAD], rows)
+
+
+def short(report: dict[str, Any], _: str) -> str:
+    rows = []
+    for r in (r for r in report["results"] if r["steps"] == min(report["steps"])):
+        needs = {
+            anchor["name"].removesuffix(" intra"): count
+            for anchor in report["anchors"]
+            if not anchor["sees_both"] and (points := [p for p in anchor["results"] if p["bytes"]])
+            if (count := bytes_for(points, r["figures"]["PSNR"])) is not None
+        }
+        best = min(needs, key=needs.__getitem__, default="")
+        other = f"{needs[best]:.0f} ({best})" if best else "none reaches it"
+        kbps = 8 * r["bytes"] * 10 / 1000
+        rows.append([r["setting"], f"{r['bytes']:.0f}", f"{kbps:.1f}", f"{r['figures']['PSNR']:.1f} dB", other])
+    head = ["rate point", "bytes a frame", "kbit/s at 10 Hz", "PSNR", "bytes of the best other codec for that"]
+    return table(head, rows)
 
 
 def codecs(report: dict[str, Any], _: str) -> str:
@@ -123,7 +142,7 @@ def views(report: dict[str, Any], _: str) -> str:
     return table(["coded camera", "bytes: PSNR dB / MS-SSIM dB at rate points 0 to 4"], rows)
 
 
-TABLES = {"results": results, "codecs": codecs, "parts": parts, "views": views}
+TABLES = {"short": short, "results": results, "codecs": codecs, "parts": parts, "views": views}
 
 
 def main(folders: list[str]) -> None:
