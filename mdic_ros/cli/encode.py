@@ -35,7 +35,7 @@ def encode(
     output: Annotated[Path, typer.Argument(help="The packet (.mdic) of the image, or the bag of the recording.")],
     rate_point: Annotated[
         int | None,
-        typer.Option(min=0, help="How fine: 0 is the coarsest, fewest bytes; without it the finest of the model."),
+        typer.Option(min=0, help="0 is the coarsest, with the fewest bytes; without it the finest of the model."),
     ] = None,
     max_bytes: Annotated[
         int | None, typer.Option(min=1, help="No packet larger than this: the finest rate point that fits.")
@@ -56,10 +56,10 @@ def encode(
 ) -> None:
     """Encode an image into a packet, or one camera of a recording into a bag with Bitstream messages.
 
-    A packet holds one image, in 14 to about 400 bytes at 128x256. The rate point says how many of them: packets of a
-    finer one are larger, and closer to the image. The other camera's image is called the side image: it is not sent,
-    and `mdic decode` needs it. The bag holds the other camera's images, untouched, for that purpose. The same input
-    gives the same packets, byte for byte.
+    A packet holds one image, in 14 to about 400 bytes at 128x256. The rate point says how fine it is coded: a finer
+    one takes more bytes and is closer to the image. The other camera's image is called the side image: it is not
+    sent, and `mdic decode` needs it. So the bag holds the other camera's images, untouched. The same input gives the
+    same packets, byte for byte.
 
     Examples:
 

@@ -50,9 +50,8 @@ SlopOption = Annotated[
 RectifyImagesOption = Annotated[
     bool | None,
     typer.Option(
-        help="Images whose calibration says that they are not rectified (the same point of a scene is not in the same "
-        "row of both) are refused, or with this rectified by that calibration; --no-rectify-images takes them as they "
-        "are.",
+        help="What to do with images whose calibration says that they are not rectified (the same point of a scene is "
+        "not in the same row of both): rectify them, or take them as they are. Without either they are refused.",
         show_default=False,
     ),
 ]
