@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from mdic_ros.datasets.bag_stereo import unrectified
 from mdic_ros.datasets.calibration import CameraInfo as Calibration
 from mdic_ros.datasets.calibration import view_of
 from mdic_ros.msg import Bitstream, StreamInfo
@@ -45,6 +46,7 @@ class EncoderNode(Node):
         self._camera_info = CameraInfo()
         self._rate_point = -1
         self._view, self._view_doubt = "", ""  # of the last frame
+        self._unrectified = ""  # what says so
 
         self._bitstream = self.create_publisher(
             Bitstream, "bitstream", qos.BITSTREAM, qos_overriding_options=qos.overridable()
@@ -121,6 +123,8 @@ class EncoderNode(Node):
             health.worse(Level.WARN, f"header stamps of the images are {self._session.stamp_problem}")
         if self._view_doubt:
             health.worse(Level.WARN, self._view_doubt)
+        if self._unrectified:
+            health.worse(Level.WARN, f"the images are not rectified ({self._unrectified})")
         health.values = {
             "model": self._encoder.model_id,
             "fingerprint": self._encoder.fingerprint,
@@ -140,12 +144,14 @@ class EncoderNode(Node):
 
     def _encode(self, message: Any) -> None:
         started = time.monotonic()
+        calibration = Calibration.from_message(self._camera_info)
+        self._check_rectified(calibration)
         frame = self._session.push(
             partial(self._to_rgb, message),
             stamp_ns(message.header),
             started,
             encoding=getattr(message, "encoding", "rgb8"),
-            calibration=Calibration.from_message(self._camera_info),
+            calibration=calibration,
         )
         if isinstance(frame, self._refused):
             return
@@ -158,6 +164,15 @@ class EncoderNode(Node):
         self._rate_point = frame.rate_point
         self._output.add(len(frame.data))
         self._encode_ms.add((time.monotonic() - started) * 1000)
+
+    def _check_rectified(self, calibration: Calibration | None) -> None:
+        why = unrectified(self._images.topic, calibration)
+        if why and why != self._unrectified:
+            self.get_logger().warning(
+                f"the images are not rectified ({why}), so that the side image hardly helps: take the rectified topics "
+                "of both cameras (image_proc makes them), e.g. image_rect"
+            )
+        self._unrectified = why
 
     def _failed(self, _: Any, error: Exception) -> None:
         if self.context.ok():  # on the way out, publishers go before the last frame does

@@ -88,6 +88,20 @@ def test_the_camera_that_is_coded_follows_from_its_calibration(bench: Bench, tin
     assert view() == "left"
 
 
+def test_images_that_are_not_rectified_are_warned_of(bench: Bench, tiny_bundle, picture, capfd):
+    node = bench.start(EncoderNode, model=str(tiny_bundle))
+    packets = bench.listen(Bitstream, "bitstream", BEST_EFFORT)
+    statuses = bench.listen(DiagnosticArray, "/diagnostics")
+    images, infos = bench.publisher(Image, "image"), bench.publisher(CameraInfo, "camera_info")
+    bench.settle()
+    infos.publish(CameraInfo(height=64, width=128, k=[50.0, 0, 64, 0, 50, 32, 0, 0, 1], d=[-0.3, 0.1, 0.0, 0.0, 0.0]))
+    bench.wait(lambda: node._camera_info.k[0] == 50.0, "no camera_info")
+    images.publish(raw(picture, 1))
+    bench.wait(lambda: packets, "no packet")
+    bench.wait(lambda: statuses and "not rectified (D is not 0" in last_status(statuses)[1], "not in the diagnostics")
+    assert "image_rect" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("form", ["jpeg", "png"])
 def test_compressed_images(bench: Bench, tiny_bundle, codec, picture, form):
     bench.start(EncoderNode, "image:=/cam/image_raw", model=str(tiny_bundle), transport="compressed")
