@@ -75,7 +75,7 @@ def _open(file: IO[bytes], name: str) -> Image.Image:
         raise ImageError(f"{name}: more than 8 bits per channel; convert it to 8 bits, e.g. 'mogrify -depth 8 *.png'")
     image = Image.open(file, formats=tuple(FORMATS))
     if image.width * image.height > MAX_PIXELS:
-        size = f"{image.width}x{image.height}"
+        size = f"{image.height}x{image.width}"
         raise ImageError(f"{name}: {size} pixels are more than the {MAX_PIXELS} that are accepted; scale it down")
     return image
 
@@ -201,10 +201,10 @@ def from_image_message(message: Any, name: str) -> RGB:
     height, width, step = int(message.height), int(message.width), int(message.step)
     data = np.frombuffer(message.data, np.uint8)
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
-        raise ImageError(f"{name}: impossible size {width}x{height}")
+        raise ImageError(f"{name}: impossible size {height}x{width}")
     if step < width * channels or data.size < step * (height - 1) + width * channels:
         raise ImageError(
-            f"{name}: {data.size} bytes with step {step} do not hold {width}x{height} pixels of {message.encoding}"
+            f"{name}: {data.size} bytes with step {step} do not hold {height}x{width} pixels of {message.encoding}"
         )
     rows = np.lib.stride_tricks.as_strided(data, (height, width, channels), (step, channels, 1), writeable=False)
     return np.ascontiguousarray(rows[:, :, order])

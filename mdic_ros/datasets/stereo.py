@@ -80,7 +80,7 @@ class StereoFrame:
             ImageError: one is damaged, or their sizes differ, which those of a rectified pair never do.
         """
         if self.left.shape != self.right.shape:
-            sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (self.left, self.right))
+            sizes = " and ".join(f"{image.shape[0]}x{image.shape[1]}" for image in (self.left, self.right))
             files = f" ({self.left_path}, {self.right_path})" if self.left_path else ""
             raise ImageError(f"left and right have different sizes, {sizes}{files}; rectify them to one size")
 

@@ -44,7 +44,7 @@ def compressed_to_rgb(message: Any) -> RGB:
 def fill_image(message: Any, image: np.ndarray, encoding: str) -> None:
     """Put an H x W x 3 uint8 RGB array (`rgb8`) or an H x W uint8 array (`mono8`) into a `sensor_msgs/Image`.
 
-    The header is the caller's. `array.frombytes` of a contiguous array takes 0.2 ms for a 1242x375 image;
+    The header is the caller's. `array.frombytes` of a contiguous array takes 0.2 ms for a 375x1242 image;
     assigning bytes takes 2 ms, or 98 ms with the field checks of ROS 2 Humble, and assigning the array itself
     98 ms.
     """
@@ -66,7 +66,7 @@ def _through_cv_bridge(message: Any) -> RGB:
     if min(message.height, message.width, message.step) < 1 or message.height * message.step > len(message.data):
         raise ImageError(
             f"{len(message.data)} bytes with step {message.step} do not hold "
-            f"{message.width}x{message.height} pixels of {message.encoding}"
+            f"{message.height}x{message.width} pixels of {message.encoding}"
         )
     from cv_bridge import CvBridge
 

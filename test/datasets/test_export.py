@@ -84,7 +84,7 @@ def test_sizes_of_a_pair_must_agree(folder: Path, tmp_path: Path) -> None:
     (folder / "right" / "000.png").write_bytes(encoded)
     result = write_bag(open_stereo(folder), tmp_path / "b")
     assert result.frames == 2
-    assert "248x75 and 240x75" in result.broken[0]
+    assert "75x248 and 75x240" in result.broken[0]
     assert str(folder / "right" / "000.png") in result.broken[0]
 
 
