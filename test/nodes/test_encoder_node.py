@@ -94,7 +94,8 @@ def test_images_that_are_not_rectified_are_warned_of(bench: Bench, tiny_bundle, 
     statuses = bench.listen(DiagnosticArray, "/diagnostics")
     images, infos = bench.publisher(Image, "image"), bench.publisher(CameraInfo, "camera_info")
     bench.settle()
-    infos.publish(CameraInfo(height=64, width=128, k=[50.0, 0, 64, 0, 50, 32, 0, 0, 1], d=[-0.3, 0.1, 0.0, 0.0, 0.0]))
+    k, p = [50.0, 0, 64, 0, 50, 32, 0, 0, 1], [50.0, 0, 64, 0, 0, 50, 32, 0, 0, 0, 1, 0]
+    infos.publish(CameraInfo(height=64, width=128, k=k, p=p, d=[-0.3, 0.1, 0.0, 0.0, 0.0]))
     bench.wait(lambda: node._camera_info.k[0] == 50.0, "no camera_info")
     images.publish(raw(picture, 1))
     bench.wait(lambda: packets, "no packet")
