@@ -130,34 +130,26 @@ def images(
 
         mdic bag images decoded pictures --topic /stereo/left/image_reconstructed
     """
-    from mdic_ros.cli.pictures import write_pairs, write_topics
-    from mdic_ros.datasets import DatasetError, open_stereo
+    from mdic_ros.cli.pictures import has_pair, write_pairs, write_topics
+    from mdic_ros.datasets import open_stereo
     from mdic_ros.datasets.bag import is_bag
 
     check_new_folder(output, force, source)
     coded_size = parse_size(size) if size else None
-    broken: list[str]
     with Progress(f"writing {output.name}", "images") as progress:
-        if topic:
+        if topic or (is_bag(source) and not (left_topic or right_topic or has_pair(source))):
             written, broken = write_topics(source, output, topic, images.value, limit, coded_size, progress)
         else:
-            try:
-                recording = open_stereo(
-                    source,
-                    layout,
-                    cameras=cameras.value,
-                    left_topic=left_topic,
-                    right_topic=right_topic,
-                    slop_s=side_slop,
-                    rectify_images=rectify_images,
-                )
-            except DatasetError:
-                if not is_bag(source) or left_topic or right_topic:
-                    raise
-                written, broken = write_topics(source, output, None, images.value, limit, coded_size, progress)
-            else:
-                with recording:
-                    written, broken = write_pairs(recording, output, images.value, limit, coded_size, progress)
+            with open_stereo(
+                source,
+                layout,
+                cameras=cameras.value,
+                left_topic=left_topic,
+                right_topic=right_topic,
+                slop_s=side_slop,
+                rectify_images=rectify_images,
+            ) as recording:
+                written, broken = write_pairs(recording, output, images.value, limit, coded_size, progress)
     report_failures(broken)
     folders = ", ".join(f"{count} in {folder}" for folder, count in written.items())
     say(f"{output}: {sum(written.values())} images ({folders})")

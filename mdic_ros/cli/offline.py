@@ -281,6 +281,8 @@ def _encode_source(
                     stream.summary.failures.append(sentence)
         if progress:
             progress(index + 1, len(source))
+    alone = source.unpaired
+    stream.summary.unpaired = (alone.right, alone.left) if right else (alone.left, alone.right)
     return _checked(stream.summary, source.path, "encoded")
 
 

@@ -11,7 +11,7 @@ from mdic_ros.cli.files import write_file
 from mdic_ros.codec.images import Image, resize_image
 from mdic_ros.datasets import DatasetError, StereoSource
 from mdic_ros.datasets.bag import BagReader
-from mdic_ros.datasets.bag_stereo import base_topic, image_topics, index_images
+from mdic_ros.datasets.bag_stereo import base_topic, image_topics, index_images, stereo_topics
 from mdic_ros.datasets.images import encode_image
 from mdic_ros.errors import ImageError
 from mdic_ros.progress import Report
@@ -59,6 +59,16 @@ def write_pairs(
     if not written:
         raise DatasetError(f"{recording.path}: not one pair could be read; the first: {broken[0]}")
     return {"left": written, "right": written}, broken
+
+
+def has_pair(bag: Path) -> bool:
+    """Whether a bag has two image topics that look like a stereo pair, by their names."""
+    with BagReader(bag) as reader:
+        try:
+            stereo_topics(reader.topics)
+        except DatasetError:
+            return False
+    return True
 
 
 def write_topics(
