@@ -5,16 +5,20 @@
     ros2 launch mdic_ros stereo_pipeline.launch.py role:=workstation steps:=4
     ros2 launch mdic_ros stereo_pipeline.launch.py bag:=drive coded_namespace:=/kitti/camera_color_left \\
         side_namespace:=/kitti/camera_color_right
+
+With `bag` the recording is played when the nodes are ready, and the launch ends when it has ended and the last picture
+is out. Without it the nodes run until Ctrl-C.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import (
     DeclareLaunchArgument,
-    ExecuteProcess,
     IncludeLaunchDescription,
+    LogInfo,
     OpaqueFunction,
     SetLaunchConfiguration,
 )
@@ -22,7 +26,21 @@ from launch.conditions import IfCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PythonExpression
 
+from mdic_ros.nodes.launching import (
+    LaunchError,
+    bag_player,
+    has_bag_player,
+    play,
+    ready_timeout,
+    recorded_time,
+    replay_player,
+    value_of,
+)
+from mdic_ros.nodes.parameters import REPLAY
+
 HERE = Path(__file__).parent
+NODES = {"robot": ("encoder",), "workstation": ("decoder",), "both": ("encoder", "decoder")}
+BAG_RATE = replace(REPLAY["rate"], name="bag_rate")
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -31,19 +49,27 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "role",
                 default_value="both",
-                choices=["robot", "workstation", "both"],
-                description="Which half runs on this machine: the encoder (robot), the decoder "
-                "(workstation) or both.",
+                choices=list(NODES),
+                description="Which half runs on this machine: the encoder (robot), the decoder (workstation) or both.",
             ),
             DeclareLaunchArgument(
                 "bag",
                 default_value="",
-                description="Bag to play with `ros2 bag play`, with its own clock (use_sim_time becomes "
-                "true unless it is given); empty: none. Namespaces and transports must be "
-                "those of its topics.",
+                description="Bag to play with its own clock (use_sim_time becomes true unless it is given) when the "
+                "nodes are ready; empty: none. `ros2 bag play` keeps the bag's topics, so namespaces and transports "
+                "must be those of the bag; replay_node publishes raw images in the namespaces of this launch.",
             ),
             DeclareLaunchArgument(
-                "bag_rate", default_value="1.0", description="Speed at which the bag is played."
+                "player",
+                default_value="auto",
+                choices=["auto", "ros2_bag", "replay_node"],
+                description="What plays the bag: `ros2 bag play`, which plays all its topics, or this package's "
+                "replay_node, which plays the images of the two cameras. auto: the first one if it is installed.",
+            ),
+            DeclareLaunchArgument(
+                "bag_rate",
+                default_value="1.0",
+                description=f"Speed at which the bag is played. Allowed: {BAG_RATE.allowed}.",
             ),
             DeclareLaunchArgument(
                 "bag_loop",
@@ -51,15 +77,11 @@ def generate_launch_description() -> LaunchDescription:
                 choices=["true", "false"],
                 description="Play the bag again and again.",
             ),
-            DeclareLaunchArgument(
-                "bag_delay",
-                default_value="15.0",
-                description="Seconds from start to the first message of the bag, for the nodes to load "
-                "their model.",
-            ),
-            OpaqueFunction(function=play_bag),
+            *ready_timeout(),
+            OpaqueFunction(function=prepare),
             half("encoder", unless="workstation"),
             half("decoder", unless="robot"),
+            OpaqueFunction(function=play_bag),
         ]
     )
 
@@ -72,16 +94,39 @@ def half(name: str, unless: str) -> IncludeLaunchDescription:
     )
 
 
-def play_bag(context: LaunchContext) -> list[Action]:
-    bag = LaunchConfiguration("bag").perform(context)
+def prepare(context: LaunchContext) -> list[Action]:
+    """Before a node starts: refuse what cannot be played, choose the player."""
+    bag, role, player = (LaunchConfiguration(name).perform(context) for name in ("bag", "role", "player"))
     if not bag:
         return []
-    command = ["ros2", "bag", "play", bag, "--clock", "100"]
-    command += ["--rate", LaunchConfiguration("bag_rate").perform(context)]
-    command += ["--delay", LaunchConfiguration("bag_delay").perform(context)]
-    if LaunchConfiguration("bag_loop").perform(context) == "true":
-        command.append("--loop")
-    actions: list[Action] = [ExecuteProcess(cmd=command, output="screen")]
-    if "use_sim_time" not in context.launch_configurations:
-        actions.append(SetLaunchConfiguration("use_sim_time", "true"))
+    value_of(BAG_RATE, LaunchConfiguration("bag_rate").perform(context))
+    if not Path(bag).exists():
+        raise LaunchError(f"bag:={bag}: no such file or folder")
+    actions = recorded_time(context)
+    if player == "auto":
+        player = "ros2_bag" if has_bag_player() else "replay_node"
+        actions.append(SetLaunchConfiguration("player", player))
+        if player == "replay_node":
+            missing = "`ros2 bag play` is not installed (apt install ros-$ROS_DISTRO-ros2bag)"
+            if role == "workstation":
+                raise LaunchError(f"{missing}, and replay_node plays images, no packets: nothing would be decoded")
+            actions.append(LogInfo(msg=f"{missing}: replay_node plays the images of the two cameras instead"))
+    if player == "replay_node":
+        for name in ("transport", "side_transport"):
+            if context.launch_configurations.get(name) == "compressed":
+                raise LaunchError(f"{name}:=compressed needs `ros2 bag play`: replay_node publishes raw images")
     return actions
+
+
+def play_bag(context: LaunchContext) -> list[Action]:
+    bag, role, player = (LaunchConfiguration(name).perform(context) for name in ("bag", "role", "player"))
+    if not bag:
+        return []
+    rate = value_of(BAG_RATE, LaunchConfiguration("bag_rate").perform(context))
+    loop = LaunchConfiguration("bag_loop").perform(context) == "true"
+    if player == "ros2_bag":
+        command = bag_player(bag, rate, loop)
+    else:
+        parameters = {"path": bag, "rate": rate, "loop": loop, "publish_clock": True}
+        command = replay_player(context, {**parameters, "wait_for_subscribers": role == "both"})
+    return play(context, command, NODES[role])

@@ -1,5 +1,4 @@
-"""The launch files: what can be read from them anywhere, and what they start where launch_ros is "
-"installed."""
+"""The launch files: what can be read from them anywhere, and what they start where launch_ros is installed."""
 
 from __future__ import annotations
 
@@ -10,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,25 +33,20 @@ except ImportError as error:
     launch_missing = str(error)
 else:
     launch_missing = ""
+has_ros2_bag = any(point.name == "bag" for point in entry_points(group="ros2cli.command"))
 needs_launch = pytest.mark.skipif(bool(launch_missing), reason=f"needs launch_ros: {launch_missing}")
 
 
 # ---- without launch
 
 
-@pytest.mark.parametrize(
-    ("name", "table"), [("encoder", ENCODER), ("decoder", DECODER), ("kitti_replay", REPLAY)]
-)
-def test_arguments_are_parameters_of_the_node_that_is_started(name: str, table: Table) -> None:
-    tree = ast.parse((LAUNCH / f"{name}.launch.py").read_text())
-    constants = {
-        target.id: ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    assert set(constants["PARAMETERS"]) <= {parameter.name for parameter in table.parameters}
+def parameters_and_executables(path: Path) -> tuple[set[str], list[str]]:
+    """What a file has as PARAMETERS, and the executables that it starts."""
+    tree = ast.parse(path.read_text())
+    parameters: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and [getattr(target, "id", "") for target in node.targets] == ["PARAMETERS"]:
+            parameters |= set(ast.literal_eval(node.value))
     executables = [
         keyword.value.value
         for node in ast.walk(tree)
@@ -59,21 +54,47 @@ def test_arguments_are_parameters_of_the_node_that_is_started(name: str, table: 
         for keyword in node.keywords
         if keyword.arg == "executable" and isinstance(keyword.value, ast.Constant)
     ]
-    assert executables == [f"{table.node}_node"]
-    assert resource(f"scripts/{executables[0]}").exists()
+    return parameters, executables
+
+
+@pytest.mark.parametrize(("name", "table"), [("encoder", ENCODER), ("decoder", DECODER), ("kitti_replay", REPLAY)])
+def test_arguments_are_parameters_of_the_node_that_is_started(name: str, table: Table) -> None:
+    parameters, executables = parameters_and_executables(LAUNCH / f"{name}.launch.py")
+    assert parameters
+    assert parameters <= {parameter.name for parameter in table.parameters}
+    assert executables == ([] if table is REPLAY else [f"{table.node}_node"])  # launching.py starts the replay
+
+
+@pytest.mark.parametrize("path", [*FILES, resource("mdic_ros/nodes/launching.py")], ids=lambda path: path.name)
+def test_executables_are_there(path: Path) -> None:
+    for executable in parameters_and_executables(path)[1]:
+        assert resource(f"scripts/{executable}").exists()
 
 
 # ---- with launch
 
-# `launch-prefix` puts a program in front of every process that a launch file starts. This one does not
-# start it; it says what it was given.
+# `launch-prefix` puts a program in front of every process that a launch file starts. This one does not start it; it
+# says what it was given. Where there is a player, the nodes run until they are stopped, and the player until they run.
 SHOW = """
-import json, os, sys
-files = [path for flag, path in zip(sys.argv, sys.argv[1:]) if flag == "--params-file"]
-rules = [rule.split(":=") for flag, rule in zip(sys.argv, sys.argv[1:]) if flag == "-r"]
-profile = os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE")
-files = [open(path).read() for path in files]
-print("SHOWN", json.dumps({"command": sys.argv[1:], "rules": dict(rules), "files": files, "profile": profile}))
+import json, os, signal, sys, time
+from pathlib import Path
+command = sys.argv[1:]
+flags = list(zip(command, command[1:]))
+files = [open(path).read() for flag, path in flags if flag == "--params-file"]
+rules = dict(rule.split(":=") for flag, rule in flags if flag == "-r")
+values = dict(rule.split(":=", 1) for flag, rule in flags if flag == "-p")
+nodes = [node for flag, node in flags if flag == "--wait-for"]
+shown = {"command": command, "rules": rules, "files": files, "values": values, "nodes": nodes}
+shown["environment"] = {k: v for k, v in os.environ.items() if k == "OMP_WAIT_POLICY" or k.endswith("PROFILES_FILE")}
+signal.signal(signal.SIGINT, lambda *_: os._exit(0))
+print("SHOWN", json.dumps(shown), flush=True)
+folder = Path(__file__).parent
+if command[0].endswith("play_when_ready"):
+    while len(list(folder.glob("shown-*"))) < len(nodes):
+        time.sleep(0.01)
+elif os.environ.get("WITH_PLAYER"):
+    (folder / f"shown-{os.getpid()}").touch()
+    signal.pause()
 """
 RUN = """
 import sys
@@ -90,13 +111,11 @@ sys.exit(service.run())
 
 def run(name: str, environment: dict[str, str] | None = None, **arguments: str) -> tuple[int, str]:
     """Exit status and output of `ros2 launch mdic_ros NAME.launch.py ...`, without the ros2 command."""
-    env = {k: v for k, v in os.environ.items() if not k.endswith("_DEFAULT_PROFILES_FILE")}
+    env = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY" and not k.endswith("_DEFAULT_PROFILES_FILE")}
     env |= {"ROS_DOMAIN_ID": "83", "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", **(environment or {})}
     line = [sys.executable, "-c", RUN, str(LAUNCH / f"{name}.launch.py")]
     line += [f"{key}:={value}" for key, value in arguments.items()]
-    done = subprocess.run(
-        line, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=280
-    )
+    done = subprocess.run(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=280)
     return done.returncode, done.stdout
 
 
@@ -106,23 +125,38 @@ def started(tmp_path: Path) -> Callable[..., dict[str, SimpleNamespace]]:
     show = tmp_path / "show.py"
     show.write_text(SHOW)
 
-    def started(
-        name: str, environment: dict[str, str] | None = None, **arguments: str
-    ) -> dict[str, SimpleNamespace]:
+    def started(name: str, environment: dict[str, str] | None = None, **arguments: str) -> dict[str, SimpleNamespace]:
+        environment = dict(environment or {})
+        if "bag" in arguments or name == "kitti_replay":
+            environment["WITH_PLAYER"] = "yes"
         prefix = {"launch-prefix": f"{sys.executable} {show}"}
         status, output = run(name, environment, **prefix, **arguments)
+        for path in tmp_path.glob("shown-*"):
+            path.unlink()
         assert status == 0, output
-        found = [json.loads(text) for text in re.findall(r"SHOWN (.*)$", output, re.MULTILINE)]
         processes = {}
-        for process in found:
+        for text in re.findall(r"SHOWN (.*)$", output, re.MULTILINE):
+            process = json.loads(text)
             process["parameters"] = {}
-            for text in process["files"]:  # as ROS reads them: later ones win
-                for node in yaml.safe_load(text).values():
+            for content in process["files"]:  # as ROS reads them: later ones win
+                for node in yaml.safe_load(content).values():
                     process["parameters"].update(node["ros__parameters"])
+            for parameter, value in process["values"].items():
+                process["parameters"][parameter] = yaml.safe_load(value)
             processes[Path(process["command"][0]).name] = SimpleNamespace(**process)
         return processes
 
     return started
+
+
+@pytest.fixture
+def with_ros2_bag(tmp_path: Path) -> dict[str, str]:
+    """Environment in which `ros2 bag` is installed, as far as a launch file looks."""
+    points = tmp_path / "site" / "ros2bag-0.26.0.dist-info" / "entry_points.txt"
+    points.parent.mkdir(parents=True)
+    points.write_text("[ros2cli.command]\nbag = ros2bag.command.bag:BagCommand\n")
+    (points.parent / "METADATA").write_text("Metadata-Version: 2.1\nName: ros2bag\nVersion: 0.26.0\n")
+    return {"PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])}
 
 
 @needs_launch
@@ -149,17 +183,22 @@ def test_role_says_which_half_runs(started: Any, role: str, executables: set[str
 
 @needs_launch
 @pytest.mark.parametrize(
-    ("name", "value", "words"),
+    ("arguments", "words"),
     [
-        ("role", "spectator", "role"),
-        ("rate_point", "fine", "rate_point:=fine is not allowed; allowed: whole numbers"),
-        ("rate_point", "99", "rate_point: 99 is not allowed; allowed: whole numbers"),
-        ("max_rate_hz", "-1", "max_rate_hz: -1.0 is not allowed; allowed: 0 to"),
-        ("fastdds_profile", "none.xml", "fastdds_profile:=none.xml is not a file"),
+        ({"role": "spectator"}, "role"),
+        ({"rate_point": "fine"}, "rate_point:=fine is not allowed; allowed: whole numbers"),
+        ({"rate_point": "99"}, "rate_point: 99 is not allowed; allowed: whole numbers"),
+        ({"max_rate_hz": "-1"}, "max_rate_hz: -1.0 is not allowed; allowed: 0 to"),
+        ({"fastdds_profile": "none.xml"}, "fastdds_profile:=none.xml is not a file"),
+        ({"ready_timeout": "soon"}, "ready_timeout:=soon is not allowed; allowed: 1 to"),
+        ({"bag": ".", "bag_rate": "1000"}, "bag_rate: 1000.0 is not allowed"),
+        ({"bag": "/nowhere"}, "bag:=/nowhere: no such file or folder"),
+        ({"bag": ".", "player": "replay_node", "side_transport": "compressed"}, "compressed needs `ros2 bag play`"),
     ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
-def test_bad_values_are_refused_before_a_node_starts(name: str, value: str, words: str) -> None:
-    status, output = run("stereo_pipeline", **{name: value})
+def test_bad_values_are_refused_before_a_node_starts(arguments: dict[str, str], words: str) -> None:
+    status, output = run("stereo_pipeline", **arguments)
     assert status == 1 and words in output
     assert "process started" not in output
 
@@ -193,14 +232,63 @@ def test_arguments_override_the_parameter_file_and_nothing_else_does(started: An
 
 
 @needs_launch
-def test_a_bag_is_played_on_its_own_clock(started: Any) -> None:
-    processes = started("stereo_pipeline", bag="drive", bag_rate="0.5", bag_loop="true")
-    play = processes.pop("ros2").command
-    assert play[:4] == ["ros2", "bag", "play", "drive"]
-    assert "--clock" in play and "--loop" in play and play[play.index("--rate") + 1] == "0.5"
-    assert all(node.parameters["use_sim_time"] is True for node in processes.values())
-    processes = started("stereo_pipeline", bag="drive", use_sim_time="false")
-    assert processes["encoder_node"].parameters["use_sim_time"] is False
+def test_a_bag_is_played_by_ros2_bag_on_its_own_clock(started: Any, with_ros2_bag: dict[str, str]) -> None:
+    arguments = {"bag": str(LAUNCH), "bag_rate": "0.5", "bag_loop": "true", "ready_timeout": "60"}
+    nodes = started("stereo_pipeline", with_ros2_bag, **arguments)
+    command = nodes.pop("play_when_ready").command
+    at = command.index("--")
+    assert command[at + 1 : at + 5] == ["ros2", "bag", "play", str(LAUNCH)]
+    assert command[command.index("--timeout") + 1] == "60.0"
+    assert "--clock" in command and "--loop" in command and command[command.index("--rate") + 1] == "0.5"
+    assert all(node.parameters["use_sim_time"] is True for node in nodes.values())
+    nodes = started("stereo_pipeline", with_ros2_bag, bag=str(LAUNCH), use_sim_time="false")
+    assert nodes["encoder_node"].parameters["use_sim_time"] is False
+
+
+@needs_launch
+@pytest.mark.parametrize(
+    ("role", "nodes", "reports"),
+    [
+        ("both", ["/car/left/encoder", "/car/left/decoder"], True),
+        ("robot", ["/car/left/encoder"], False),
+        ("workstation", ["/car/left/decoder"], True),
+    ],
+)
+def test_the_player_waits_for_the_nodes_of_this_machine(
+    started: Any, with_ros2_bag: dict[str, str], role: str, nodes: list[str], reports: bool
+) -> None:
+    arguments = {"bag": str(LAUNCH), "role": role, "coded_namespace": "/car/left"}
+    player = started("stereo_pipeline", with_ros2_bag, **arguments)["play_when_ready"]
+    assert player.nodes == nodes
+    assert ("/car/left/report" in player.command) == reports
+
+
+@needs_launch
+@pytest.mark.skipif(has_ros2_bag, reason="`ros2 bag` is installed here")
+def test_without_ros2_bag_it_says_so_and_the_replay_node_plays(started: Any) -> None:
+    nodes = started("stereo_pipeline", bag=str(LAUNCH))
+    assert "replay_node" in nodes["play_when_ready"].command[nodes["play_when_ready"].command.index("--") + 1]
+    status, output = run("stereo_pipeline", bag=str(LAUNCH), role="workstation")
+    assert status == 1 and "`ros2 bag play` is not installed (apt install" in output
+    assert "process started" not in output
+
+
+@needs_launch
+def test_replay_node_plays_a_bag_under_the_names_that_the_nodes_listen_to(started: Any) -> None:
+    arguments = {"player": "replay_node", "bag": str(LAUNCH), "bag_rate": "2"}
+    nodes = started("stereo_pipeline", coded_namespace="/a", side_namespace="/b", **arguments)
+    player = nodes["play_when_ready"]
+    assert Path(player.command[player.command.index("--") + 1]).name == "replay_node"
+    assert player.rules["left/image_raw"] == nodes["encoder_node"].rules["image"] == "/a/image_raw"
+    assert player.rules["right/image_raw"] == nodes["decoder_node"].rules["side/image"]
+    assert player.parameters == {
+        "path": str(LAUNCH),
+        "rate": 2.0,
+        "loop": False,
+        "publish_clock": True,
+        "wait_for_subscribers": True,
+    }
+    assert nodes["decoder_node"].parameters["use_sim_time"] is True
 
 
 @needs_launch
@@ -216,23 +304,35 @@ def test_a_bag_is_played_on_its_own_clock(started: Any) -> None:
 def test_the_fast_dds_profile_is_set_unless_the_user_has_one(
     started: Any, environment: dict[str, str], arguments: dict[str, str], profile: str | None
 ) -> None:
-    assert started("encoder", environment, **arguments)["encoder_node"].profile == profile
+    shown = started("encoder", environment, **arguments)["encoder_node"].environment
+    assert shown.get("FASTRTPS_DEFAULT_PROFILES_FILE") == profile
 
 
 @needs_launch
-def test_replay_feeds_the_cameras_that_the_pipeline_listens_to(started: Any) -> None:
-    nodes = started("kitti_replay", path="drive", coded_namespace="/a", side_namespace="/b", rate="0.5")
-    assert (
-        nodes["replay_node"].rules["left/image_raw"] == nodes["encoder_node"].rules["image"] == "/a/image_raw"
-    )
-    assert nodes["replay_node"].rules["right/image_raw"] == nodes["decoder_node"].rules["side/image"]
-    assert nodes["replay_node"].parameters == {
-        "path": "drive",
-        "rate": 0.5,
-        "publish_clock": True,
-        "wait_for_subscribers": True,
-    }
+@pytest.mark.parametrize("name", ["encoder", "decoder", "kitti_replay"])
+def test_idle_threads_do_not_spin_unless_the_user_wants_it(started: Any, name: str) -> None:
+    arguments = {"path": "drive"} if name == "kitti_replay" else {}
+    for environment, policy in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
+        for process in started(name, environment, **arguments).values():
+            assert process.environment["OMP_WAIT_POLICY"] == policy
+
+
+@needs_launch
+@pytest.mark.parametrize("path", ["drive", 'a drive: of "2026" #5', "2011_09_26", "~", "Straße"])
+def test_replay_feeds_the_cameras_that_the_pipeline_listens_to(started: Any, path: str) -> None:
+    nodes = started("kitti_replay", path=path, coded_namespace="/a", side_namespace="/b", rate="0.5")
+    player = nodes["play_when_ready"]
+    assert player.rules["left/image_raw"] == nodes["encoder_node"].rules["image"] == "/a/image_raw"
+    assert player.rules["right/image_raw"] == nodes["decoder_node"].rules["side/image"]
+    assert player.nodes == ["/a/encoder", "/a/decoder"]
+    assert player.parameters == {"path": path, "rate": 0.5, "publish_clock": True, "wait_for_subscribers": True}
     assert nodes["decoder_node"].parameters["use_sim_time"] is True
+
+
+@needs_launch
+def test_of_a_right_camera_that_is_coded_the_right_images_are_replayed(started: Any) -> None:
+    rules = started("kitti_replay", path="drive", coded_namespace="/a", side_namespace="/b", view="right")
+    assert rules["play_when_ready"].rules["right/image_raw"] == "/a/image_raw"
 
 
 @pytest.fixture
@@ -253,3 +353,25 @@ def test_a_folder_is_replayed_and_the_launch_ends_with_it(drive: Path) -> None:
     status, output = run("kitti_replay", path=str(drive), layout="folder", rate="10.0", pipeline="false")
     assert status == 0, output
     assert "3 frames published" in output
+
+
+@needs_launch
+@pytest.mark.ros
+@pytest.mark.slow
+def test_the_pipeline_decodes_a_recording_and_ends_after_the_last_picture(drive: Path, tiny_bundle: Path) -> None:
+    arguments = {"bag": str(drive), "model": str(tiny_bundle), "bag_rate": "0.2"}
+    status, output = run("stereo_pipeline", player="replay_node", **arguments)
+    assert status == 0, output
+    assert re.search(r"encoder and /stereo/left/decoder ready after", output)
+    assert re.search(r"[1-3] pictures came out", output), output
+    assert "Traceback" not in output
+
+
+@needs_launch
+@pytest.mark.ros
+@pytest.mark.parametrize("role", ["both", "robot"])
+def test_the_launch_ends_with_an_error_when_a_node_does_not_start(drive: Path, role: str) -> None:
+    status, output = run("stereo_pipeline", role=role, bag=str(drive), player="replay_node", model="/nowhere")
+    assert status == 1, output
+    assert re.search(r"coder_node-\d ended with exit code 1 before the recording did", output), output
+    assert "starting replay_node" not in output

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -15,13 +17,14 @@ from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from mdic_ros.datasets import Camera, DatasetError, ImageError, StereoFrame, open_stereo
+from mdic_ros.datasets import Camera, StereoFrame, open_stereo
 from mdic_ros.datasets.calibration import CameraInfo as Calibration
 from mdic_ros.datasets.images import RGB, to_encoding
+from mdic_ros.errors import MdicError
 from mdic_ros.nodes import qos
 from mdic_ros.nodes.image_conversion import fill_image
 from mdic_ros.nodes.parameters import REPLAY, Parameters
-from mdic_ros.nodes.playback import Playhead, offsets
+from mdic_ros.nodes.playback import LONGEST_GAP_NS, Playhead, Schedule, fits_ros
 from mdic_ros.nodes.runtime import StartError, run
 
 _TICK_S = 0.01
@@ -31,6 +34,7 @@ class CameraPublisher:
     """Image and camera_info of one camera, under `side` or under the recording's own names."""
 
     def __init__(self, node: Node, side: str, camera: Camera, keep_topics: bool) -> None:
+        """Raises StartError for a topic of the recording that ROS does not allow."""
         self._frame_id = camera.frame_id
         self._encoding: Any = camera.encoding
         image = camera.topic if keep_topics else f"{side}/image_raw"
@@ -38,20 +42,37 @@ class CameraPublisher:
         # Drivers publish reliable, which serves subscribers of both kinds (REP 2003, draft).
         profile = qos.profile(ReliabilityPolicy.RELIABLE, 5)
         options = {"qos_overriding_options": qos.overridable()}
-        self.image = node.create_publisher(Image, image, profile, **options)
-        self._info = node.create_publisher(CameraInfo, info, profile, **options)
+        try:
+            self.image = node.create_publisher(Image, image, profile, **options)
+            self._info = node.create_publisher(CameraInfo, info, profile, **options)
+        except ValueError as error:  # rclpy's kinds of invalid names
+            raise StartError(f"cannot publish {image}: {error}; keep_topics:=false gives it another name") from error
 
-    def publish(self, image: RGB, calibration: Calibration | None, stamp_ns: int) -> None:
+    def publish(self, image: Image, info: CameraInfo | None) -> None:
+        if info is not None:
+            self._info.publish(info)
+        self.image.publish(image)
+
+    def messages(self, image: RGB, calibration: Calibration | None, stamp_ns: int) -> tuple[Image, CameraInfo | None]:
+        """What `publish` takes. Raises ReplayError for a stamp that ROS cannot express."""
         header = Header(stamp=_time(stamp_ns), frame_id=self._frame_id)
-        if calibration is not None:
-            self._info.publish(_camera_info(calibration, header))
         message = Image(header=header)
         fill_image(message, to_encoding(image, self._encoding), self._encoding)
-        self.image.publish(message)
+        return message, None if calibration is None else _camera_info(calibration, header)
+
+
+class ReplayError(MdicError):
+    """A frame that cannot be published."""
 
 
 class ReplayNode(Node):
-    """A thread of its own reads and publishes; the executor serves parameters. Shuts ROS down at the end."""
+    """A thread of its own reads and publishes; the executor serves parameters. Shuts ROS down at the end.
+
+    A frame that cannot be read or published is left out. When a whole round passes without one that can, the replay
+    ends with exit code 1, so it ends with `loop`, too, whatever the frames are like.
+    """
+
+    exit_code = 0
 
     def __init__(self, **options: Any) -> None:
         super().__init__("replay", **options)
@@ -63,22 +84,32 @@ class ReplayNode(Node):
             raise StartError("publish_clock gives out recorded time: it needs stamps:=recorded")
         try:
             self._source = open_stereo(start.path, layout=start.layout)
-        except DatasetError as error:
+            stamps = [frame.stamp_ns for frame in self._source]
+        except (MdicError, OSError) as error:
             raise StartError(str(error)) from error
-        self._stamps = [frame.stamp_ns for frame in self._source]
+        if not stamps:
+            raise StartError(f"{start.path}: there is not one stereo frame in it")
+        self._schedule = Schedule(stamps)
         self._left = CameraPublisher(self, "left", self._source.left, start.keep_topics)
         self._right = CameraPublisher(self, "right", self._source.right, start.keep_topics)
         self._clock_publisher = self.create_publisher(ClockMessage, "/clock", 10) if start.publish_clock else None
         self._stamp_now = start.stamps == "now"
         self._wait = start.wait_for_subscribers
-        self._published = 0
+        self._published = self._left_out = 0
+        self._first_error = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="replay", daemon=True)
-        self._thread.start()
         self.get_logger().info(
-            f"replaying {start.path} ({self._source.layout}, {len(self._stamps)} frames) as "
+            f"replaying {start.path} ({self._source.layout}, {len(stamps)} frames) as "
             f"{self._left.image.topic_name} and {self._right.image.topic_name}"
         )
+        if self._schedule.odd_steps:
+            period_ms = self._schedule.period_ns / 1e6
+            self.get_logger().warning(
+                f"{self._schedule.odd_steps} stamps stand still, go back or jump by over {LONGEST_GAP_NS // 10**9} s: "
+                f"each of these frames is played {period_ms:.0f} ms after the one before it, with the stamp that it has"
+            )
+        self._thread.start()
 
     def stop(self, timeout: float) -> bool:
         self._stopping.set()
@@ -89,22 +120,27 @@ class ReplayNode(Node):
 
     # ---- replay thread
 
+    def _going(self) -> bool:
+        """Whether nobody has stopped the node; on a signal ROS goes first, and publishing fails from then on."""
+        return not self._stopping.is_set() and bool(self.context.ok())
+
     def _run(self) -> None:
         try:
             if self._wait:
                 self._await_subscribers()
-            self._play()
-        except Exception as error:
-            if not self._stopping.is_set():
-                self.get_logger().fatal(f"{type(error).__name__}: {error}")
-        if not self._stopping.is_set():
-            self.get_logger().info(f"end of the recording, {self._published} frames published")
-            for camera in (self._left, self._right):
-                camera.image.wait_for_all_acked(Duration(seconds=1))
-            self.context.try_shutdown()
+            if self._play():
+                self._say_how_it_went()
+        except Exception:
+            if self._going():
+                self.exit_code = 1
+                self.get_logger().fatal(f"this is a bug, please report it:\n{traceback.format_exc()}")
+        finally:
+            if self._going():
+                self._let_subscribers_catch_up()
+                self.context.try_shutdown()
 
     def _await_subscribers(self) -> None:
-        while not self._stopping.wait(0.05):
+        while self._going() and not self._stopping.wait(0.05):
             missing = [
                 camera.image.topic_name
                 for camera in (self._left, self._right)
@@ -118,44 +154,96 @@ class ReplayNode(Node):
                 skip_first=True,
             )
 
-    def _play(self) -> None:
-        head = Playhead(self._stamps[0], time.monotonic())
-        for offset in offsets(self._stamps):
-            for frame in self._source:
-                try:
-                    images = frame.left, frame.right  # decoded ahead of time
-                except ImageError as error:
-                    self.get_logger().error(f"frame left out: {error}")
+    def _play(self) -> bool:
+        """Play to the end; False when the node was stopped before that."""
+        schedule, head = self._schedule, Playhead(0, time.monotonic())
+        played = 0  # rounds
+        while True:
+            before = self._published
+            for index in range(len(schedule.times_ns)):
+                if not self._going():
+                    return False
+                frame = self._load(index)  # decoded ahead of time
+                if frame is None:
                     continue
-                if not self._until(head, frame.stamp_ns + offset):
-                    return
-                self._publish(frame, images, offset)
+                if not self._until(head, index, played):
+                    return False
+                self._publish(index, frame, played * schedule.round_clock_ns)
+            played += 1
+            if self._published == before:
+                self.exit_code = 1
+                return self._going()
             if not self._settings["loop"]:
-                return
-
-    def _until(self, head: Playhead, stamp_ns: int) -> bool:
-        """Let recorded time run to `stamp_ns`; False when the node is being stopped."""
-        while not self._stopping.is_set():
-            rate = 0.0 if self._settings["paused"] else self._settings["rate"]
-            position = head.move(time.monotonic(), rate, stamp_ns)
-            if self._clock_publisher is not None:
-                self._clock_publisher.publish(ClockMessage(clock=_time(position)))
-            if position >= stamp_ns and rate:  # the first frame is due at once, and held all the same
                 return True
-            left_s = (stamp_ns - position) / 1e9 / rate if rate else _TICK_S
-            self._stopping.wait(min(left_s, _TICK_S))
+
+    def _load(self, index: int) -> StereoFrame | None:
+        """A frame with both images decoded; None when it cannot be read, which is logged and counted."""
+        try:
+            frame = self._source[index]
+            frame.left, frame.right  # noqa: B018  they are decoded on first access
+            return frame
+        except Exception as error:  # damaged files make libraries raise what they like
+            self._leave_out(index, error)
+            return None
+
+    def _until(self, head: Playhead, index: int, played: int) -> bool:
+        """Wait until the frame is due, /clock running; False when the node is being stopped."""
+        due_ns = played * self._schedule.round_ns + self._schedule.times_ns[index]
+        offset_ns = played * self._schedule.round_clock_ns
+        while self._going():
+            rate = 0.0 if self._settings["paused"] else self._settings["rate"]
+            left_ns = due_ns - head.move(time.monotonic(), rate, due_ns)
+            self._publish_clock(self._schedule.clock_before(index, left_ns) + offset_ns)
+            if left_ns <= 0 and rate:  # the first frame is due at once, and held all the same while paused
+                return True
+            self._stopping.wait(min(left_ns / 1e9 / rate, _TICK_S) if rate else _TICK_S)
         return False
 
-    def _publish(self, frame: StereoFrame, images: tuple[RGB, RGB], offset: int) -> None:
+    def _publish_clock(self, clock_ns: int) -> None:
+        if self._clock_publisher is not None and fits_ros(clock_ns):
+            self._clock_publisher.publish(ClockMessage(clock=_time(clock_ns)))
+
+    def _publish(self, index: int, frame: StereoFrame, offset_ns: int) -> None:
         if self._stamp_now:
-            offset = time.time_ns() - frame.stamp_ns
-        # The right image first: it is there when the bitstream of the left one asks for it.
-        self._right.publish(images[1], frame.right_info, frame.right_stamp_ns + offset)
-        self._left.publish(images[0], frame.left_info, frame.stamp_ns + offset)
+            offset_ns = time.time_ns() - frame.stamp_ns
+        try:
+            right = self._right.messages(frame.right, frame.right_info, frame.right_stamp_ns + offset_ns)
+            left = self._left.messages(frame.left, frame.left_info, frame.stamp_ns + offset_ns)
+            # The right image first: it is there when the bitstream of the left one asks for it.
+            self._right.publish(*right)
+            self._left.publish(*left)
+        except Exception as error:
+            if self._going():
+                self._leave_out(index, error)
+            return
         self._published += 1
+
+    def _leave_out(self, index: int, error: Exception) -> None:
+        text = str(error) if isinstance(error, MdicError) else f"{type(error).__name__}: {error}"
+        self._left_out += 1
+        self._first_error = self._first_error or text
+        self.get_logger().error(f"frame {index} left out: {text}", throttle_duration_sec=5.0)
+
+    def _say_how_it_went(self) -> None:
+        published = f"{self._published} frames published"
+        if self._left_out:
+            published += f", {self._left_out} left out; the first: {self._first_error}"
+        if self.exit_code:
+            frames = len(self._schedule.times_ns)
+            self.get_logger().fatal(f"none of the {frames} frames of {self._source.path} can be played; {published}")
+        else:
+            self.get_logger().info(f"end of the recording, {published}")
+
+    def _let_subscribers_catch_up(self) -> None:
+        for camera in (self._left, self._right):
+            with contextlib.suppress(Exception):  # ROS went down meanwhile
+                camera.image.wait_for_all_acked(Duration(seconds=1))
 
 
 def _time(nanoseconds: int) -> Time:
+    """Raises ReplayError for a time that ROS cannot express."""
+    if not fits_ros(nanoseconds):
+        raise ReplayError(f"ROS cannot express the stamp {nanoseconds / 1e9:.9g} s: its seconds have 32 bits")
     return Time(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
 
 
