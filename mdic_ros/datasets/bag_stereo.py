@@ -229,7 +229,7 @@ def _note_form(images: ImageTopic, message: Message) -> None:
         return  # it is damaged, which loading it will say
     if message.msgtype == IMAGE:
         images.encoding = str(first.encoding)
-    elif problem := format_problem(str(first.format)):
+    elif message.msgtype == COMPRESSED_IMAGE and (problem := format_problem(str(first.format))):
         log.warning("%s, %s: %s", images.reader.path, images.topic, problem)
 
 

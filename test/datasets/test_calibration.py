@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -129,3 +131,38 @@ def test_broken_ros_yaml(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(DatasetError, match=r"left\.yaml"):
         read_ros_yaml(path)
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "calib.txt"
+    with path.open("wb") as file:
+        file.truncate(1 << 32)  # sparse
+    with pytest.raises(DatasetError, match="64 MB"):
+        KittiCalibration(path)
+
+
+@pytest.mark.parametrize("read", [KittiCalibration, read_ros_yaml])
+def test_pointers_of_git_lfs_are_recognised(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    path = tmp_path / "calib.txt"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n")
+    with pytest.raises(DatasetError, match="git lfs pull"):
+        read(path)
+
+
+def test_what_says_that_an_image_is_not_rectified() -> None:
+    info = CameraInfo.rectified(375, 1242, P)
+    assert info.distorted == ""
+    assert replace(info, d=(0.1, 0.0, 0.0, 0.0, 0.0)).distorted == "D is not 0"
+    turned = np.array([[0.9999, 0.0141, 0], [-0.0141, 0.9999, 0], [0, 0, 1]])
+    assert replace(info, r=turned).distorted == "R is not the identity"
+    assert replace(info, r=np.zeros((3, 3)), d=()).distorted == ""  # a driver that leaves R out
+
+
+def test_same_numbers_are_the_same_calibration() -> None:
+    info = CameraInfo.rectified(375, 1242, P)
+    assert info.same_as(CameraInfo.rectified(375, 1242, P))
+    assert not info.same_as(None)
+    assert not info.same_as(replace(info, d=()))
+    assert not info.same_as(info.scaled(100, 200))
+    strange = replace(info, d=(float("nan"),))
+    assert strange.same_as(replace(info, d=(float("nan"),)))

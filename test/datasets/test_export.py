@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import io
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mdic_ros.datasets import DatasetError, open_stereo, write_bag
 from mdic_ros.datasets.bag import BagReader
@@ -94,3 +97,48 @@ def test_all_broken_leaves_no_bag(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="not one frame"):
         write_bag(open_stereo(folder), tmp_path / "b")
     assert not (tmp_path / "b").exists()
+
+
+def test_files_that_exif_turns_are_written_upright(folder: Path, tmp_path: Path) -> None:
+    """Not every reader of a CompressedImage turns it, and camera_info is for the upright picture."""
+    for side in ("left", "right"):
+        for name in ("001.jpg", "002.webp"):
+            (folder / side / name).unlink()
+        picture = Image.open(folder / side / "000.png").rotate(90, expand=True)
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        picture.save(folder / side / "000.png", exif=exif)
+    upright = open_stereo(folder)[0].left
+    assert upright.shape == (75, 248, 3)
+    assert write_bag(open_stereo(folder), tmp_path / "b", images="png").frames == 1
+    with BagReader(tmp_path / "b") as reader:
+        data = bytes(reader.decode(next(iter(reader.messages()))).data)
+    stored = Image.open(io.BytesIO(data))
+    assert 0x0112 not in stored.getexif()
+    np.testing.assert_array_equal(np.asarray(stored), upright)
+
+
+def test_a_jpeg_under_a_png_name_is_no_png(folder: Path, tmp_path: Path) -> None:
+    for side in ("left", "right"):
+        shutil.copy(folder / side / "001.jpg", folder / side / "000.png")
+    write_bag(open_stereo(folder), tmp_path / "b", images="png")
+    with BagReader(tmp_path / "b") as reader:
+        for message in reader.messages():
+            assert bytes(reader.decode(message).data).startswith(b"\x89PNG")
+
+
+def test_images_without_partner_are_counted(folder: Path, tmp_path: Path) -> None:
+    (folder / "right" / "001.jpg").unlink()
+    result = write_bag(open_stereo(folder), tmp_path / "b")
+    assert (result.frames, result.unpaired) == (2, (1, 0))
+
+
+def test_all_frames_of_a_bag_without_stamps_are_kept(tmp_path: Path, write_pairs: Any) -> None:
+    recorded = [10**18 + i * 10**8 for i in range(5)]
+    write_pairs(tmp_path / "a", [0] * 5, [0] * 5, recorded)
+    with open_stereo(tmp_path / "a") as source:
+        result = write_bag(source, tmp_path / "b")
+    assert (result.frames, result.unpaired.total) == (5, 0)
+    with open_stereo(tmp_path / "b") as source:
+        assert [frame.stamp_ns for frame in source] == recorded
+        assert [int(frame.left[0, 0, 0]) for frame in source] == list(range(5))
