@@ -56,7 +56,7 @@ class WeightsError(MdicError):
     """A file of weights that is damaged, or another one than its name says."""
 
 
-class Missing(Exception):
+class Missing(MdicError):
     """Something that a figure needs is not here. The message says what, and how to get it."""
 
 

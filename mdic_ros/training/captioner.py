@@ -23,6 +23,7 @@ from transformers import BlipConfig, BlipForConditionalGeneration, PreTrainedTok
 
 from mdic_ros.models.captioner import Captioner
 from mdic_ros.models.text import IGNORE, find_nouns, mirrored_caption
+from mdic_ros.training.config import ConfigError
 from mdic_ros.training.data import Pair
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -110,13 +111,13 @@ class CaptionCrops:
         batch: crops at once.
 
     Raises:
-        ValueError: no pair has a caption.
+        ConfigError: no pair has a caption.
     """
 
     def __init__(self, pairs: Sequence[Pair], captioner: Captioner, config: CaptionerConfig, batch: int) -> None:
         self.pairs = [pair for pair in pairs if pair.caption]
         if not self.pairs:
-            raise ValueError("no pair to train on has a caption; write captions.jsonl beside the data")
+            raise ConfigError("no pair to train on has a caption; write captions.jsonl beside the data")
         self.config, self.batch, self.size = config, batch, captioner.image_size
         self.mean, self.std = (torch.tensor(v).view(1, 3, 1, 1) for v in (captioner.mean, captioner.std))
         # Shrunk once by a whole factor, since resizing full images would cost more time than the network.

@@ -12,6 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from mdic_ros.errors import MdicError
+
+
+class CheckpointError(MdicError):
+    """A checkpoint that is damaged, or of another stage, size or version."""
+
 
 def random_state(stage: Any) -> dict[str, Any]:
     """States of all generators of this process: Python's, numpy's, torch's, and `stage.rng` where there is one.
@@ -65,10 +71,10 @@ def load(path: Path) -> dict[str, Any]:
     """Reads a checkpoint to the CPU, without unpickling.
 
     Raises:
-        ValueError: it is damaged, or none.
+        CheckpointError: it is damaged, or no checkpoint.
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, struct, unpickling ...: damage has many faces
-        raise ValueError(f"{path} is damaged or no checkpoint ({error}); remove it to start anew") from error
+        raise CheckpointError(f"{path} is damaged or no checkpoint ({error}); remove it to start anew") from error
     return state

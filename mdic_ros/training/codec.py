@@ -24,7 +24,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from mdic_ros.codec.bitstream import feature_grid
 from mdic_ros.models.autoencoder import encode_latent
 from mdic_ros.models.detail_refiner import DetailRefiner
-from mdic_ros.models.entropy_model import EntropyModel
+from mdic_ros.models.entropy.model import EntropyModel
 from mdic_ros.models.hyper_align import HyperAlign
 from mdic_ros.models.mask_generator import MaskGenerator
 from mdic_ros.models.mdic import MDIC, Condition, Side
@@ -34,6 +34,7 @@ from mdic_ros.models.side_fusion import SideFusion
 from mdic_ros.models.text import IGNORE, NounPredictor, encode_text, mask_nouns, noun_loss
 from mdic_ros.training.autoencoder import psnr
 from mdic_ros.training.bundling import write_component
+from mdic_ros.training.config import ConfigError
 from mdic_ros.training.data import Batch
 
 #: v-prediction with zero terminal signal (Lin et al., 2024, arXiv 2305.08891): the first step sees noise alone, so a
@@ -268,7 +269,7 @@ class CodecStage:
         seed: of what the stage draws by itself.
 
     Raises:
-        ValueError: the options are for another number of rate points than the quantizer has.
+        ConfigError: the options are for another number of rate points than the quantizer has.
     """
 
     def __init__(
@@ -284,7 +285,7 @@ class CodecStage:
     ) -> None:
         points = len(parts["quantizer"].quantizers)
         if len(config.rate_share) != points:
-            raise ValueError(
+            raise ConfigError(
                 f"rate_share has {len(config.rate_share)} entries, but the bundle has {points} rate points"
             )
         self.config: Any = config  # of the stage's own kind

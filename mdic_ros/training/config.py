@@ -11,8 +11,10 @@ from typing import Any
 
 import yaml
 
+from mdic_ros.errors import MdicError
 
-class ConfigError(ValueError):
+
+class ConfigError(MdicError):
     """A training YAML with an unknown option, a value of the wrong kind, or one that is missing."""
 
 

@@ -28,14 +28,19 @@ from accelerate.utils import (
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
+from mdic_ros.errors import MdicError
 from mdic_ros.training import checkpoint
 from mdic_ros.training.logs import RunLog
 from mdic_ros.training.pictures import picture_columns
 from mdic_ros.training.precision import PRECISIONS, choose_precision
 from mdic_ros.training.stream import BatchStream, Crops, worker_threads
 
-#: So many steps in a row without a finite loss, and the run gives up.
-MOST_SKIPS = 10
+CHECKPOINT = "checkpoint.pt"  #: in a run's folder
+MOST_SKIPS = 10  #: a run ends after this many steps in a row without a finite loss
+
+
+class DivergedError(MdicError):
+    """Training that does not come back to finite losses."""
 
 
 @dataclass
@@ -189,7 +194,7 @@ class _Run:
 
     @property
     def _checkpoint(self) -> Path:
-        return self.out / "checkpoint.pt"
+        return self.out / CHECKPOINT
 
     def save(self) -> None:
         """Writes out/checkpoint.pt."""
@@ -225,7 +230,7 @@ class _Run:
             self.elapsed, self.cost = state["elapsed"], state["cost"]
             random_states = state["random"]
         except (KeyError, RuntimeError, ValueError) as error:
-            raise ValueError(
+            raise checkpoint.CheckpointError(
                 f"{self._checkpoint} is of another stage, size or version of it ({str(error).splitlines()[0]}); "
                 "choose another --out, or remove it to start anew"
             ) from error
@@ -329,7 +334,7 @@ class _Run:
         """Takes the step, or leaves it out when a loss or a gradient is not finite.
 
         Raises:
-            FloatingPointError: ten steps in a row had to be left out.
+            DivergedError: ten steps in a row had to be left out.
         """
         if finite:
             norm = self.accelerator.clip_grad_norm_(self.parameters, self.config.clip_norm)
@@ -346,7 +351,7 @@ class _Run:
         self.skipped += 1
         self.skipped_in_a_row += 1
         if self.skipped_in_a_row == MOST_SKIPS:
-            raise FloatingPointError(
+            raise DivergedError(
                 f"{self.out.name}: the loss or its gradient was not finite in {MOST_SKIPS} steps in a row, the last "
                 f"is step {self.step}. Lower learning_rate, or set mixed_precision: fp32"
             )
@@ -424,7 +429,7 @@ def run(stage: Stage, crops: Crops, config: LoopConfig, out: Path, bundle: Path)
         True if the budget is spent, False if somebody stopped the run.
 
     Raises:
-        FloatingPointError: the loss stays at values that are not finite.
-        ValueError: the checkpoint is damaged or another stage's.
+        DivergedError: the loss stays at values that are not finite.
+        CheckpointError: the checkpoint is damaged or another stage's.
     """
     return _Run(stage, config, out, bundle).train(crops)

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mdic_ros.backbones import FILES, Lpips, Missing, locate, vgg16
+from mdic_ros.backbones import FILES, Lpips, Missing, WeightsError, locate, vgg16
 from mdic_ros.models.autoencoder import encode_latent
 from mdic_ros.models.mdic import Condition
 from mdic_ros.training.autoencoder import psnr
@@ -99,7 +99,7 @@ class RealismConfig(SampleConfig):
         if self.weights:
             try:
                 locate(Path(self.weights), FILES["vgg16"])
-            except Missing as error:
+            except (Missing, WeightsError) as error:
                 raise ValueError(f"weights is {self.weights}: {error}") from error
 
 

@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from mdic_ros.training.loop import MOST_SKIPS, LoopConfig, run
+from mdic_ros.training.checkpoint import CheckpointError
+from mdic_ros.training.loop import MOST_SKIPS, DivergedError, LoopConfig, run
 from mdic_ros.training.precision import choose_precision
 
 
@@ -155,7 +156,7 @@ def test_losses_that_are_not_finite_are_skipped_and_counted(tmp_path):
     assert all(torch.isfinite(weight).all() for weight in state(out)["network"].values())
 
     endless = Toy(bad=range(2, 99))
-    with pytest.raises(FloatingPointError, match=r"10 steps in a row.*learning_rate"):
+    with pytest.raises(DivergedError, match=r"10 steps in a row.*learning_rate"):
         run(endless, Draws(), config(steps=99), tmp_path / "other", tmp_path / "bundle")
     assert endless.losses == 1 + MOST_SKIPS
 
@@ -205,12 +206,12 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "checkpoint.pt").write_bytes(b"PK nothing of the kind")
-    with pytest.raises(ValueError, match="damaged or no checkpoint"):
+    with pytest.raises(CheckpointError, match="damaged or no checkpoint"):
         run(Toy(), Draws(), config(), out, tmp_path / "bundle")
     other = Toy()
     other.network = nn.Sequential(nn.Linear(8, 8))
     run(other, Draws(), config(steps=1), tmp_path / "small", tmp_path / "bundle")
-    with pytest.raises(ValueError, match=r"another stage, size or version.*--out"):
+    with pytest.raises(CheckpointError, match=r"another stage, size or version.*--out"):
         run(Toy(), Draws(), config(), tmp_path / "small", tmp_path / "bundle")
 
 
