@@ -51,11 +51,11 @@ NORM_EPS = 2.0**-12
 EXP_STEPS, EXP_ENTRIES, EXP_ONE = 256, 4096, 2**24
 NEVER = -(2**30)  # bias of a masked column: farther below any real score than the exponential table reaches
 
-# Scales are evaluated together until they have so many rows: small ones for speed; large ones one after the other,
-# which keeps what lies between in the cache, bounds memory, and spares the finest where it is not asked for.
+# About so many rows go through the network at once: several small scales together, or some windows of a large one.
+# This keeps what lies between in the processor's cache, bounds memory, and spares finer scales that nobody asks for.
 ROWS_AT_ONCE = 2**8
-TOKENS_AT_ONCE = 2**8  # frequencies are made for so many tokens at a time
-_KEPT_BIASES = 2**18  # dense biases larger than this are made anew each time
+TOKENS_AT_ONCE = 2**6  # frequencies are made for so many tokens at a time
+_KEPT_BIASES = 2**23  # numbers of all dense biases that are kept
 
 
 class PriorError(MdicError):
@@ -129,7 +129,7 @@ class _Linear:
         return np.clip(y, low, high, out=y)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Block:
     qkv: _Linear
     out: _Linear
@@ -138,7 +138,18 @@ class _Block:
     bias: Floats  # (heads, offsets)
 
 
-_Cache = dict[int, tuple[Floats, Floats]]  # scale -> keys and values (nW, heads, columns, head_dim) of known tokens
+@dataclass(frozen=True)
+class _Part:
+    """A pass in some of its windows."""
+
+    scale: int
+    step: Step
+    windows: slice
+    rows: Floats  # (n, R, dim): known tokens, then queries
+    out: Floats  # (n, L, dim): where the queries go that have come through the network
+
+
+_Cache = dict[int, tuple[Floats, Floats]]  # scale -> keys and values (n, heads, columns, head_dim) of known tokens
 _Context = tuple[tuple[int, int], Floats]  # a token grid, and what it tells the finer ones: (h * w, dim)
 
 
@@ -188,7 +199,7 @@ class ExactPrior:
                 )
             )
         self._head = [read.linear(f"head.{k}", dim, sizes.codebook_size, norm_max) for k in scales]
-        self._biases: dict[tuple[int, int], tuple[Step, npt.NDArray[np.int32]]] = {}
+        self._biases: dict[tuple[_Block, Step], npt.NDArray[np.int32]] = {}
 
     @classmethod
     def from_folder(cls, folder: str | PathLike[str]) -> ExactPrior:
@@ -235,23 +246,26 @@ class ExactPrior:
             and the raster positions (n,) of the tokens they are for.
         """
         contexts: list[_Context] = []
-        waiting: list[tuple[int, tuple[Step, ...]]] = []
-        rows: list[Floats] = []
+        waiting: list[tuple[int, list[tuple[Step, Floats]]]] = []  # scales, and their passes with the queries
+        parts: list[_Part] = []
         for k, tokens in enumerate(indices):
             grid = (tokens.shape[0], tokens.shape[1])
-            steps = self.sizes.schedule(k, grid)
-            base = self._base(k, contexts, grid)
-            rows += [self._rows(k, step, base, tokens.ravel()) for step in steps]
-            waiting.append((k, steps))
-            last = k + 1 == len(indices)
+            base, last = self._base(k, contexts, grid), k + 1 == len(indices)
+            passes = [(step, np.empty((*step.query.shape, self.sizes.dim))) for step in self.sizes.schedule(k, grid)]
+            waiting.append((k, passes))
+            slices = _slices([step for step, _ in passes])
+            for windows in slices:
+                parts += [self._part(k, step, windows, base, tokens, queries) for step, queries in passes]
+                rows = sum(part.rows.shape[0] * part.rows.shape[1] for part in parts)
+                if last or len(slices) > 1 or rows >= ROWS_AT_ONCE:
+                    self._run(parts, [{} for _ in self._blocks])
+                    parts = []
+            if not parts:
+                for number, passes in waiting:
+                    yield self._of_passes(number, passes)
+                waiting = []
             if not last:
                 contexts.append((grid, self._tell(k, tokens)))
-            if last or sum(part.shape[0] * part.shape[1] for part in rows) >= ROWS_AT_ONCE:
-                plan = [(number, step) for number, passes in waiting for step in passes]
-                queries = iter(self._trunk(rows, plan))
-                for number, passes in waiting:
-                    yield self._of_passes(number, [(step, next(queries)) for step in passes])
-                waiting, rows = [], []
 
     def bits(self, indices: Sequence[Integers]) -> Floats:
         """(S,) bits of each scale by these frequencies. Args as `frequencies`."""
@@ -291,65 +305,65 @@ class ExactPrior:
             base += context[nearest(grid, coarse)]
         return base
 
-    def _rows(self, k: int, step: Step, base: Floats, tokens: Integers) -> Floats:
-        """(nW, R, dim) input of one pass. Of tokens (h * w,) only the known ones need be right."""
-        known = step.known.shape[1]
-        rows = base[np.concatenate([step.known, step.query], 1)]
-        rows[:, :known] += self._known[k](self._embed[k][tokens[step.known]], -STREAM_MAX, STREAM_MAX)
+    def _part(self, k: int, step: Step, windows: slice, base: Floats, tokens: Integers, queries: Floats) -> _Part:
+        """Of tokens (h_k, w_k) only the known ones need be right; queries (nW, L, dim) are where they go."""
+        new, query = step.known[windows], step.query[windows]
+        known = new.shape[1]
+        rows = base[np.concatenate([new, query], 1)]
+        rows[:, :known] += self._known[k](self._embed[k][tokens.ravel()[new]], -STREAM_MAX, STREAM_MAX)
         rows[:, known:] += self._mask[k]
-        return np.clip(rows, -STREAM_MAX, STREAM_MAX, out=rows)
+        return _Part(k, step, windows, np.clip(rows, -STREAM_MAX, STREAM_MAX, out=rows), queries[windows])
 
-    def _trunk(
-        self, rows: Sequence[Floats], plan: Sequence[tuple[int, Step]], caches: Sequence[_Cache] | None = None
-    ) -> list[Floats]:
-        """All blocks over the rows of some passes, (nW, R, dim) each -> their queries, (nW, L, dim) each.
+    def _run(self, parts: Sequence[_Part], caches: Sequence[_Cache]) -> None:
+        """All blocks over the rows of these parts.
 
-        `caches` hold keys and values of the known tokens so far, per block by scale, and are brought up to date.
-        None: there are none yet, and no later pass will need them.
+        `caches` hold keys and values of the known tokens of earlier passes, per block, and are brought up to date. All
+        parts of one scale are of the same windows.
         """
-        x, shapes = _join(rows), [part.shape for part in rows]
-        for block, cache in zip(self._blocks, caches or [{} for _ in self._blocks], strict=True):
+        x, shapes = _join([part.rows for part in parts]), [part.rows.shape for part in parts]
+        for block, cache in zip(self._blocks, caches, strict=True):
             qkv = _split(block.qkv(self._norm(x), -QKV_MAX, QKV_MAX), shapes)
             if block is self._blocks[-1]:  # only the queries go through to the end
-                parts = zip(_split(x, shapes), plan, strict=True)
-                queries = [part[:, step.known.shape[1] :] for part, (_, step) in parts]
-                x, shapes = _join(queries), [part.shape for part in queries]
+                rows = zip(_split(x, shapes), parts, strict=True)
+                queries = [some[:, part.step.known.shape[1] :] for some, part in rows]
+                x, shapes = _join(queries), [some.shape for some in queries]
             mixed = np.empty_like(x)
-            for part, out, (k, step) in zip(qkv, _split(mixed, shapes), plan, strict=True):
-                self._attend(block, cache, k, step, part, out)
+            for part, some, out in zip(parts, qkv, _split(mixed, shapes), strict=True):
+                self._attend(block, cache, part, some, out)
             x = _add(x, block.out(mixed, -STREAM_MAX, STREAM_MAX))
             x = _add(x, block.down(block.up(self._norm(x), 0.0, HIDDEN_MAX), -STREAM_MAX, STREAM_MAX))
-        return _split(x, shapes)
+        for part, some in zip(parts, _split(x, shapes), strict=True):
+            part.out[:] = some
 
-    def _attend(self, block: _Block, cache: _Cache, k: int, step: Step, qkv: Floats, out: Floats) -> None:
-        """Attention of one pass: qkv (nW, R, 3 * dim) of all its rows -> out (nW, n, dim) of the last n of them."""
-        heads, known = self.sizes.num_heads, step.known.shape[1]
-        rows = out.shape[1]
-        q, keys, values = qkv.reshape(*qkv.shape[:2], 3, heads, -1).transpose(2, 0, 3, 1, 4)  # (nW, heads, R, head_dim)
-        if k in cache:
-            keys, values = (np.concatenate(pair, -2) for pair in zip(cache[k], (keys, values), strict=True))
-        if known:
+    def _attend(self, block: _Block, cache: _Cache, part: _Part, qkv: Floats, out: Floats) -> None:
+        """Attention of one part: qkv (n, R, 3 * dim) of all its rows -> out (n, m, dim) of the last m of them."""
+        step, heads, rows = part.step, self.sizes.num_heads, out.shape[1]
+        q, keys, values = qkv.reshape(*qkv.shape[:2], 3, heads, -1).transpose(2, 0, 3, 1, 4)  # (n, heads, R, head_dim)
+        if part.scale in cache:
+            keys, values = (np.concatenate(pair, 2) for pair in zip(cache[part.scale], (keys, values), strict=True))
+        if step.known.shape[1]:
             seen = keys.shape[2] - step.query.shape[1]
-            cache[k] = keys[:, :, :seen], values[:, :, :seen]
+            cache[part.scale] = keys[:, :, :seen], values[:, :, :seen]
+        bias = self._bias(block, step)
+        if len(bias) > 1:
+            bias = bias[step.pattern[part.windows]]
         products = (q[:, :, -rows:] * self._score_unit) @ keys.swapaxes(-1, -2)
         scores = np.rint(products, out=np.empty(products.shape, np.int32), casting="unsafe")
-        scores += self._dense_bias(block, step)[:, :, -rows:]
+        scores += bias[:, :, -rows:]
         weights = self._exp_or_zero.take(_distance(scores), mode="clip", out=products)
         mixed = out.reshape(*out.shape[:2], heads, -1).swapaxes(1, 2)
         np.matmul(weights, values, out=mixed)
         mixed /= weights.sum(-1, keepdims=True)
         np.rint(out, out=out)
 
-    def _dense_bias(self, block: _Block, step: Step) -> npt.NDArray[np.int32]:
-        """(nW or 1, heads, R, C)"""
-        found = self._biases.get((id(block), id(step)))
-        if found is not None:
-            return found[1]
-        dense = np.where(step.allowed[:, None], block.bias[:, step.offset].swapaxes(0, 1), NEVER).astype(np.int32)
-        if dense.size < _KEPT_BIASES:
-            if len(self._biases) >= 512:
+    def _bias(self, block: _Block, step: Step) -> npt.NDArray[np.int32]:
+        """(P, heads, R, C) of the patterns of a pass."""
+        dense = self._biases.get((block, step))
+        if dense is None:
+            dense = np.where(step.allowed[:, None], block.bias[:, step.offset].swapaxes(0, 1), NEVER).astype(np.int32)
+            if sum(kept.size for kept in self._biases.values()) > _KEPT_BIASES:
                 self._biases.clear()
-            self._biases[id(block), id(step)] = (step, dense)  # the step is kept so that its id stays its own
+            self._biases[block, step] = dense
         return dense
 
     def _norm(self, x: Floats) -> Floats:
@@ -375,7 +389,7 @@ class ExactPrior:
         sums = self._head[k].sums(self._norm(queries), -STREAM_MAX, STREAM_MAX)
         logits = np.rint(sums, out=np.empty(sums.shape, np.int32), casting="unsafe")
         distance = _distance(logits)
-        distance //= int(ONE) // EXP_STEPS  # 2^-12 units -> steps of the exponential table
+        distance >>= 4  # units of 2^-12 -> steps of the exponential table, 2^-8
         return self._exp.take(distance, mode="clip")
 
 
@@ -395,10 +409,14 @@ class Decoding:
 
     def __iter__(self) -> Iterator[Integers]:
         prior = self._prior
-        caches: list[_Cache] = [{} for _ in range(prior.sizes.num_layers)]
-        for step in prior.sizes.schedule(self.scale, (self.tokens.shape[0], self.tokens.shape[1])):
-            rows = prior._rows(self.scale, step, self._base, self.tokens.ravel())
-            (queries,) = prior._trunk([rows], [(self.scale, step)], caches)
+        steps = prior.sizes.schedule(self.scale, (self.tokens.shape[0], self.tokens.shape[1]))
+        slices: list[tuple[slice, list[_Cache]]] = [
+            (windows, [{} for _ in range(prior.sizes.num_layers)]) for windows in _slices(steps)
+        ]
+        for step in steps:
+            queries = np.empty((*step.query.shape, prior.sizes.dim))
+            for windows, caches in slices:
+                prior._run([prior._part(self.scale, step, windows, self._base, self.tokens, queries)], caches)
             for frequencies, positions in prior._of_passes(self.scale, [(step, queries)]):
                 self._positions = positions
                 yield frequencies
@@ -406,6 +424,14 @@ class Decoding:
     def put(self, symbols: Integers) -> None:
         """Symbols (n,) of the frequencies that were given last."""
         self.tokens.ravel()[self._positions] = symbols
+
+
+def _slices(steps: Sequence[Step]) -> list[slice]:
+    """Cuts the windows of a grid into slices of about `ROWS_AT_ONCE` rows, all passes together."""
+    windows = len(steps[0].query)
+    rows = sum(step.known.shape[1] + step.query.shape[1] for step in steps)
+    some = max(1, round(ROWS_AT_ONCE / rows))
+    return [slice(start, start + some) for start in range(0, windows, some)]
 
 
 def _join(parts: Sequence[Floats]) -> Floats:

@@ -27,13 +27,16 @@ _Cache = dict[int, tuple[Tensor, Tensor]]  # scale -> keys and values (B, nW, he
 
 
 class _Step:
-    """`schedule.Step` as tensors on a device."""
+    """`schedule.Step` as tensors on a device, with `allowed` and `offset` of each window (nW or 1, R, C)."""
 
     def __init__(self, step: schedule.Step, device: torch.device) -> None:
+        windows = step.pattern if len(step.allowed) > 1 else slice(None)
         self.known, self.query, self.slots, self.positions, self.allowed, self.offset = (
             torch.from_numpy(array).to(device)
-            for array in (step.known, step.query, step.slots, step.positions, step.allowed, step.offset)
-        )
+            for array in (
+                step.known, step.query, step.slots, step.positions, step.allowed[windows], step.offset[windows]
+            )
+        )  # fmt: skip
 
 
 @functools.lru_cache(maxsize=64)

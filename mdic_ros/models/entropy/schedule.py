@@ -91,7 +91,7 @@ class Step:
 
     Windows are padded to equal length with slots that nothing attends to. nW: windows, L_g: slots of group g in a
     window, R = L_{g-1} + L_g: rows of the pass (known tokens, then queries), C: key columns (known tokens of earlier
-    passes, then the rows of this pass). All integers are int64.
+    passes, then the rows of this pass), P: patterns, as most windows of a grid are alike. All integers are int64.
     """
 
     grid: tuple[int, int]
@@ -99,8 +99,9 @@ class Step:
     query: Integers  #: (nW, L_g) position in the grid of each query
     slots: Integers  #: (n,) the real queries among nW * L_g, in raster order of the grid: the coding order
     positions: Integers  #: (n,) their positions in the grid
-    allowed: npt.NDArray[np.bool_]  #: (nW or 1, R, C): row may look at column
-    offset: Integers  #: (nW or 1, R, C) index of the relative position in the bias table
+    pattern: Integers  #: (nW,) of each window, 0 .. P - 1
+    allowed: npt.NDArray[np.bool_]  #: (P, R, C): row may look at column
+    offset: Integers  #: (P, R, C) index of the relative position in the bias table
 
 
 def windows(size: int, limit: int) -> list[range]:
@@ -143,8 +144,8 @@ def schedule(h: int, w: int, groups: int, window: tuple[int, ...]) -> tuple[Step
         dy = delta[..., 0].clip(1 - window[0], window[0] - 1) + window[0] - 1
         dx = delta[..., 1].clip(1 - window[1], window[1] - 1) + window[1] - 1
         offset = dy * (2 * window[1] - 1) + dx
-        if (allowed == allowed[:1]).all() and (offset == offset[:1]).all():
-            allowed, offset = allowed[:1], offset[:1]
+        # The first window of each pattern.
+        first, pattern = _alike(np.where(allowed, offset, -1))
         places = query[..., 0] * w + query[..., 1]
         real = np.flatnonzero(query[..., 2])
         slots = real[places.ravel()[real].argsort()]
@@ -155,11 +156,19 @@ def schedule(h: int, w: int, groups: int, window: tuple[int, ...]) -> tuple[Step
                 query=places,
                 slots=slots,
                 positions=places.ravel()[slots],
-                allowed=allowed,
-                offset=offset,
+                pattern=pattern,
+                allowed=allowed[first],
+                offset=offset[first],
             )
         )
     return tuple(steps)
+
+
+def _alike(windows: Integers) -> tuple[list[int], Integers]:
+    """First window of each pattern, and the pattern of each window (nW,)."""
+    numbers: dict[bytes, int] = {}
+    pattern = np.array([numbers.setdefault(window.tobytes(), len(numbers)) for window in windows])
+    return [int(np.argmax(pattern == number)) for number in range(len(numbers))], pattern
 
 
 @functools.lru_cache(maxsize=256)
