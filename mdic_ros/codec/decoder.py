@@ -20,9 +20,11 @@ from mdic_ros.codec.clock import Clock
 from mdic_ros.codec.components import load
 from mdic_ros.codec.entropy_coding import EntropyCoder
 from mdic_ros.codec.images import Image, check_image, mirrored
+from mdic_ros.codec.precision import Dtype, choose_dtype
 from mdic_ros.errors import ImageError
 from mdic_ros.models.autoencoder import encode_latent
 from mdic_ros.models.entropy.exact import ExactPrior
+from mdic_ros.models.low_precision import use_bfloat16
 from mdic_ros.models.mdic import MDIC
 from mdic_ros.models.row_measurement import measure_rows, shift_rows
 from mdic_ros.models.row_offset import MAX_ROWS, RowOffset
@@ -78,13 +80,17 @@ class Decoder:
     Attributes:
         model_id, fingerprint: of the bundle.
         rate_points: how many there are.
+        dtype: "float32" or "bfloat16", what was chosen.
         mdic: the networks from tokens to picture.
     """
 
-    def __init__(self, bundle: Bundle, device: str | torch.device = "cpu", threads: int = 0) -> None:
+    def __init__(
+        self, bundle: Bundle, device: str | torch.device = "cpu", dtype: Dtype = "auto", threads: int = 0
+    ) -> None:
         if threads:
             torch.set_num_threads(threads)
         self.device = torch.device(device)
+        self.dtype = choose_dtype(dtype, self.device)
         self.model_id, self.fingerprint = bundle.model_id, bundle.fingerprint
         self._identity = bytes.fromhex(bundle.fingerprint)
         self._guidance = bundle.guidance
@@ -96,23 +102,33 @@ class Decoder:
         self._hyper_align = parts.pop("hyper_align").to(memory_format=torch.channels_last)
         self.mdic = MDIC(**parts).to(self.device).eval()
         self.mdic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.dtype == "bfloat16":
+            for name, part in self.mdic.named_children():
+                if name != "quantizer":  # which code is nearest to the side image's features is a close decision
+                    use_bfloat16(part, keep=("guess_x", "guess_y"))  # sums of squares of offsets across an image
         self._text: dict[str, Tensor] = {}
 
     @classmethod
     def from_pretrained(
-        cls, path: str | PathLike[str] | None = None, device: str | torch.device = "cpu", threads: int = 0
+        cls,
+        path: str | PathLike[str] | None = None,
+        device: str | torch.device = "cpu",
+        dtype: Dtype = "auto",
+        threads: int = 0,
     ) -> Decoder:
         """Loads the workstation's half of a bundle folder.
 
         Args:
             path: the folder; None = the bundle that ships with the package.
             device: where the networks run, as PyTorch names it.
+            dtype: of the products in the networks: "float32", "bfloat16", or "auto", see `choose_dtype`. Which tokens a
+                packet stands for does not depend on it.
             threads: of PyTorch on the CPU, for the whole process; 0 = leave it as it is.
 
         Raises:
             BundleError: the folder is no whole, undamaged bundle.
         """
-        return cls(Bundle(path), device, threads)
+        return cls(Bundle(path), device, dtype, threads)
 
     def caption(self, side: Image) -> str:
         """Describes a side image, H x W x 3 uint8 RGB; slower than a decode, so callers keep it for some frames."""
