@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mdic_ros.codec import Decoder, Encoder, RowKeeper, RowOffset, View
+from mdic_ros.codec import Decoder, Encoder, RowOffset, SideView, View
+from mdic_ros.evaluation import ablations
 from mdic_ros.evaluation.anchors import Anchor
 from mdic_ros.evaluation.errors import EvaluationError
 from mdic_ros.evaluation.metrics import Image, ImageMetric
@@ -17,6 +18,7 @@ from mdic_ros.evaluation.protocol import as_coded, seen_share
 from mdic_ros.evaluation.results import Job, Pictures, Row, Rows, Spool
 from mdic_ros.evaluation.sources import read_pairs
 from mdic_ros.evaluation.variants import ABLATIONS, BY_NAME, FULL
+from mdic_ros.stream.vertical_disparity import VerticalDisparityTracker
 
 #: MS-SSIM halves an image four times, and a window of 7 must still fit.
 MIN_SIDE = 97
@@ -180,17 +182,15 @@ def make(
         if variant.drop and side is not None:
             side = lowered(side, variant.drop)
         data = streams[int(job.setting)]
-        decoder.ablate(*variant.without)
-        try:
-            rows = common_rows(pair, int(job.setting), variant.drop) if variant.rectify else 0.0
-            picture = decoder.decode(data, side, caption=text, steps=job.steps, row_offset=rows)
-        finally:
-            decoder.ablate()
+        rows = common_rows(pair, int(job.setting), variant.drop) if variant.rectify else 0.0
+        views = [] if side is None else [SideView(side, rows)]
+        with ablations.without(decoder.mdic, *variant.without):
+            picture = decoder.decode(data, views, caption=text, steps=job.steps)
         yield job, len(data), picture.image
 
 
 class CommonRows:
-    """The row offset of a drive's rig, measured on as many of its images as `RowKeeper` begins with, if there are.
+    """The row offset of a drive's rig, measured on as many of its images as a stream begins with, if there are so many.
 
     Args:
         pairs: all that there are.
@@ -206,9 +206,9 @@ class CommonRows:
         rig = (pair.drive, pair.view, pair.size)
         if (*rig, point, drop) not in self._known:
             found = RowOffset()
-            for other in [p for p in self._pairs if (p.drive, p.view, p.size) == rig][: RowKeeper.FIRST]:
-                data = self._encoder.encode(other.coded, rate_point=point, view=other.view)
-                found = found.and_then(self._decoder.measure_rows(data, lowered(other.side, drop)))
+            for other in [p for p in self._pairs if (p.drive, p.view, p.size) == rig][: VerticalDisparityTracker.FIRST]:
+                packet = self._decoder.read(self._encoder.encode(other.coded, rate_point=point, view=other.view))
+                found = found.fuse(self._decoder.measure_rows(packet, SideView(lowered(other.side, drop))))
             self._known[(*rig, point, drop)] = found.likely
         return self._known[(*rig, point, drop)]
 

@@ -16,7 +16,7 @@ class Variant:
     meaning: str
     side: Literal["own", "none", "foreign"] | int = "own"  #: a number: its own, but so many frames old
     text: Literal["side", "none", "foreign"] = "side"  #: "side" = what the captioner says of the side image used
-    without: tuple[str, ...] = ()  #: blocks left out, see `Decoder.ablate`
+    without: tuple[str, ...] = ()  #: blocks that are replaced, see `ablations`
     drop: int = 0  #: pixels of the coded size that the side image is lower than in a rectified pair
     rectify: bool = False  #: what the decoder measures of that is corrected
     against: str = "full"  #: the variant that it is compared with
