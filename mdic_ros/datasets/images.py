@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -148,6 +149,19 @@ def image_size(path: Path) -> tuple[int, int]:
     with _image_file(path) as image:
         size = image.height, image.width
         return size[::-1] if _orientation(image) >= 5 else size
+
+
+def first_readable(paths: Iterable[Path]) -> Path:
+    """The first of some image files (at least one, of which ten are tried) whose head can be read, else the first.
+
+    A recording whose first image is damaged still has a size.
+    """
+    tried = list(islice(paths, 10))
+    for path in tried:
+        with suppress(ImageError):
+            image_size(path)
+            return path
+    return tried[0]
 
 
 def stored_form(path: Path) -> str | None:

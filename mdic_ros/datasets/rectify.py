@@ -78,16 +78,16 @@ def rectifying_pair(
         raise DatasetError("the two cameras have different distortion models, so they cannot be rectified as a pair")
     size = left.width, left.height
     rotation = np.ascontiguousarray(right_from_left[:3, :3])
-    translation = np.ascontiguousarray(right_from_left[:3, 3])
+    translation = np.ascontiguousarray(right_from_left[:3, 3:])
     d = [np.array(info.d, np.float64) for info in (left, right)]
-    if fisheye:
-        found = cv2.fisheye.stereoRectify(
-            left.k, d[0], right.k, d[1], size, rotation, translation, cv2.CALIB_ZERO_DISPARITY, balance=0.0
-        )
-    else:
-        found = cv2.stereoRectify(
-            left.k, d[0], right.k, d[1], size, rotation, translation, flags=cv2.CALIB_ZERO_DISPARITY, alpha=0
-        )
+    cameras = left.k, d[0], right.k, d[1], size, rotation, translation
+    try:
+        if fisheye:
+            found = cv2.fisheye.stereoRectify(*cameras, cv2.CALIB_ZERO_DISPARITY, balance=0.0)
+        else:
+            found = cv2.stereoRectify(*cameras, flags=cv2.CALIB_ZERO_DISPARITY, alpha=0)
+    except cv2.error as error:
+        raise DatasetError(f"OpenCV cannot rectify with this calibration ({error}); check it") from error
     rotations, projections = found[0:2], found[2:4]
     if not projections[1][0, 3] < 0:
         raise DatasetError("by its extrinsics the second camera is not right of the first; check the calibration")

@@ -85,7 +85,7 @@ def open_stereo(
         raise DatasetError(f"{path}: no such file or folder")
     try:
         return reader.open(path, OpenOptions(cameras, left_topic, right_topic, slop_s, rate_hz, rectify_images))
-    except ImageError as error:  # of the first image, to whose size calibrations are scaled
+    except ImageError as error:  # of the first images, to whose size calibrations are scaled
         raise DatasetError(str(error)) from error
     except OSError as error:
         raise DatasetError(f"cannot read {error.filename or path}: {error.strerror}") from error

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from mdic_ros.datasets import LAYOUTS, DatasetError, detect_layout, open_stereo
+from mdic_ros.datasets import LAYOUTS, READERS, DatasetError, detect_layout, open_stereo
 
 
 def test_unknown_layout_says_what_was_looked_for(tmp_path: Path) -> None:
@@ -30,3 +31,30 @@ def test_layouts_are_told_apart(
     paths = [kitti_raw, kitti_odometry, kitti_2015, kitti_2012, folder]
     expected = ["kitti_raw", "kitti_odometry", "kitti_stereo", "kitti_stereo", "folder"]
     assert [detect_layout(path) for path in paths] == expected
+
+
+def test_a_reader_says_what_it_is(folder: Path) -> None:
+    assert [reader.name for reader in READERS] == list(LAYOUTS)
+    assert len(set(LAYOUTS)) == len(LAYOUTS)
+    assert all(reader.description and "\n" not in reader.description for reader in READERS)
+    assert [reader.name for reader in READERS if reader.matches(folder)] == ["folder"]
+    assert not any(reader.matches(folder / "left" / "000.png") for reader in READERS)
+    assert not any(reader.matches(folder / "absent") for reader in READERS)
+
+
+def test_folders_that_may_not_be_read_are_named(folder: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    folder.chmod(0)
+    try:
+        with pytest.raises(DatasetError, match="cannot read"):
+            open_stereo(folder)
+    finally:
+        folder.chmod(0o755)
+
+
+def test_a_damaged_recording_is_a_dataset_error(kitti_raw: Path) -> None:
+    for file in kitti_raw.rglob("*.png"):
+        file.write_bytes(b"x")
+    with pytest.raises(DatasetError, match=r"0000000000\.png: damaged"):
+        open_stereo(kitti_raw)

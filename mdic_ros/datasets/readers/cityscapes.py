@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 from mdic_ros.datasets.calibration import CameraInfo, stereo_pair
@@ -17,6 +18,7 @@ from mdic_ros.datasets.files import ImagePair, Unpaired, by_name, image_files, o
 from mdic_ros.datasets.images import IMAGE_SUFFIXES, image_size
 from mdic_ros.datasets.reader import OpenOptions, Reader
 from mdic_ros.datasets.stereo import SYNTHETIC_START_NS, Camera, FileStereoSource, StereoFrame
+from mdic_ros.errors import ImageError
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,6 @@ def open_split(path: Path, options: OpenOptions) -> FileStereoSource:
 
     Raises:
         DatasetError: no split or several, files missing or damaged.
-        ImageError: an image that has a calibration is damaged at its head.
     """
     example = (
         f"a split of Cityscapes ({_LEFT}/test/berlin/berlin_000000_000019_{_LEFT}.png, with {_RIGHT} beside {_LEFT})"
@@ -72,7 +73,10 @@ def open_split(path: Path, options: OpenOptions) -> FileStereoSource:
     pairs, unpaired = _pairs(split, root / _RIGHT / name)
     for pair in pairs:
         camera = root / "camera" / name / city_of(pair.name) / f"{pair.name}_camera.json"
-        infos = _read_camera(camera, pair.left) if camera.exists() else (None, None)
+        infos: tuple[CameraInfo, CameraInfo] | tuple[None, None] = (None, None)
+        with suppress(ImageError):  # which loading the damaged image will say
+            if camera.exists():
+                infos = _read_camera(camera, pair.left)
         missing += infos[0] is None
         stamp = SYNTHETIC_START_NS + len(frames) * 100_000_000
         frames.append(StereoFrame.of_files(pair, stamp, stamp, *infos))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mdic_ros.datasets.calibration import CameraInfo
 from mdic_ros.datasets.errors import DatasetError
 from mdic_ros.datasets.files import ImagePair, Unpaired, only, read_text
-from mdic_ros.datasets.images import is_grey
+from mdic_ros.datasets.images import first_readable, is_grey
 from mdic_ros.datasets.reader import OpenOptions, Reader
 from mdic_ros.datasets.rectify import is_fisheye, rectifying_pair, settle
 from mdic_ros.datasets.stereo import Camera, FileStereoSource, StereoFrame, StereoSource
@@ -85,7 +85,7 @@ def open_sequence(path: Path, options: OpenOptions) -> StereoSource:
         )
         for i, j in pairs
     ]
-    encoding = "mono8" if is_grey(lefts[pairs[0][0]].file) else "rgb8"
+    encoding = "mono8" if is_grey(first_readable(image.file for image in lefts)) else "rgb8"
     one, other = (
         Camera(f"/{name}/image_raw", name, info, encoding) for name, info in zip(_CAMERAS, (left, right), strict=True)
     )

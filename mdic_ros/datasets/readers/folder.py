@@ -9,7 +9,7 @@ from typing import NamedTuple
 from mdic_ros.datasets.calibration import CameraInfo, read_ros_yaml
 from mdic_ros.datasets.errors import DatasetError
 from mdic_ros.datasets.files import ImagePair, Unpaired, by_name, image_files, pair_by_name
-from mdic_ros.datasets.images import image_size
+from mdic_ros.datasets.images import first_readable, image_size
 from mdic_ros.datasets.reader import Cameras, OpenOptions, Reader
 from mdic_ros.datasets.rectify import settle
 from mdic_ros.datasets.stereo import SYNTHETIC_START_NS, Camera, FileStereoSource, StereoFrame, StereoSource
@@ -111,7 +111,7 @@ def open_folder(path: Path, options: OpenOptions) -> StereoSource:
     Raises:
         DatasetError: a folder is missing or empty, no two files belong together, a calibration is none, or the images
             are not rectified by it and nothing is said about that.
-        ImageError: the first image, to whose size the calibration is scaled, is damaged.
+        ImageError: the first images are damaged, to whose size the calibration is scaled.
     """
     if not 0 < options.rate_hz <= 1e6:
         raise DatasetError(f"rate_hz is {options.rate_hz}, it must be above 0")
@@ -123,7 +123,8 @@ def open_folder(path: Path, options: OpenOptions) -> StereoSource:
     else:
         pairs, unpaired = _pair_folders(*folders)
         names = [folders[0].name, "left"], [folders[1].name, "right"]
-    left, right = (_calibration(path, *of) for of in ((names[0], pairs[0].left), (names[1], pairs[0].right)))
+    image = first_readable(pair.left for pair in pairs)
+    left, right = (_calibration(path, of, image) for of in names)
     frames = []
     for index, pair in enumerate(pairs):
         stamp = SYNTHETIC_START_NS + round(index * 1e9 / options.rate_hz)

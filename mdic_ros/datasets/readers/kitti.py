@@ -19,7 +19,7 @@ from typing import NamedTuple
 from mdic_ros.datasets.calibration import CameraInfo
 from mdic_ros.datasets.errors import DatasetError
 from mdic_ros.datasets.files import ImagePair
-from mdic_ros.datasets.images import image_size
+from mdic_ros.datasets.images import first_readable, image_size
 from mdic_ros.datasets.reader import Cameras
 from mdic_ros.datasets.stereo import Camera, StereoFrame
 
@@ -90,7 +90,6 @@ def with_infos(frames: list[StereoFrame], infos: tuple[CameraInfo, CameraInfo] |
     """Gives every frame the calibration, scaled to the size that the images have on disk."""
     if infos is None:
         return frames
-    first = frames[0]
-    assert first.left_path and first.right_path
-    left, right = infos[0].scaled(*image_size(first.left_path)), infos[1].scaled(*image_size(first.right_path))
+    height, width = image_size(first_readable(frame.left_path for frame in frames if frame.left_path))
+    left, right = (info.scaled(height, width) for info in infos)
     return [replace(frame, left_info=left, right_info=right) for frame in frames]

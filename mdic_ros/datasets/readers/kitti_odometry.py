@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mdic_ros.datasets.calibration import KittiCalibration, stereo_pair
 from mdic_ros.datasets.files import only, pair_folders, places, read_stamps
-from mdic_ros.datasets.images import image_size
+from mdic_ros.datasets.images import first_readable, image_size
 from mdic_ros.datasets.reader import OpenOptions, Reader
 from mdic_ros.datasets.readers.kitti import choose_rig, make_cameras, stamps_needed, with_infos
 from mdic_ros.datasets.stereo import SYNTHETIC_START_NS, FileStereoSource, StereoFrame
@@ -43,7 +43,7 @@ def open_sequence(path: Path, options: OpenOptions) -> FileStereoSource:
 
     Raises:
         DatasetError: no sequence or several, files missing or damaged.
-        ImageError: the first image is damaged.
+        ImageError: the first images are damaged, to whose size the calibration is scaled.
     """
     example = "a KITTI odometry sequence (sequences/00 with image_2, image_3, calib.txt and times.txt)"
     sequence = only(path, find(path), "sequences", example)
@@ -55,7 +55,7 @@ def open_sequence(path: Path, options: OpenOptions) -> FileStereoSource:
     if file.exists():
         calibration = KittiCalibration(file)
         projections = calibration.projection(f"P{rig.left}"), calibration.projection(f"P{rig.right}")
-        frames = with_infos(frames, stereo_pair(*projections, *image_size(pairs[0].left)))
+        frames = with_infos(frames, stereo_pair(*projections, *image_size(first_readable(pair.left for pair in pairs))))
     else:
         log.warning("no %s, so there is no camera_info; unzip KITTI's odometry calibration files there", file)
     return FileStereoSource("kitti_odometry", sequence, *make_cameras(rig, "image_rect", frames), frames, unpaired)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from mdic_ros.datasets.calibration import CameraInfo, KittiCalibration, Matrix, stereo_pair
 from mdic_ros.datasets.files import beside, only, pair_folders, places, read_stamps
-from mdic_ros.datasets.images import image_size
+from mdic_ros.datasets.images import first_readable, image_size
 from mdic_ros.datasets.reader import OpenOptions, Reader
 from mdic_ros.datasets.readers.kitti import Rig, choose_rig, make_cameras, stamps_needed, with_infos
-from mdic_ros.datasets.rectify import settle
+from mdic_ros.datasets.rectify import refuse_unrectified, settle
 from mdic_ros.datasets.stereo import FileStereoSource, StereoFrame, StereoSource
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def open_drive(path: Path, options: OpenOptions) -> StereoSource:
 
     Raises:
         DatasetError: no drive or several, files missing or damaged, or unrectified and nothing said about it.
-        ImageError: the first image is damaged.
+        ImageError: the first images are damaged, to whose size the calibration is scaled.
     """
     drive = only(path, find(path), "drives", "a KITTI raw drive (2011_09_26_drive_0005_sync/image_02/data/*.png)")
     rig, left, right = choose_rig(drive, options.cameras, lambda _, number: f"image_{number:02}")
@@ -60,7 +60,9 @@ def open_drive(path: Path, options: OpenOptions) -> StereoSource:
     stamps, right_stamps = (read_stamps(folder / "timestamps.txt", parse_utc, needed) for folder in (left, right))
     frames = [StereoFrame.of_files(pair, stamps[int(pair.name)], right_stamps[int(pair.name)]) for pair in pairs]
     calibration = _find_calibration(drive)
-    why = _unrectified(drive, pairs[0].left, rig, calibration)
+    why = _unrectified(drive, first_readable(pair.left for pair in pairs), rig, calibration)
+    if options.rectify_images is None:
+        refuse_unrectified(drive, why)
     if calibration is None:
         infos = None
     elif why:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from mdic_ros.datasets.calibration import CameraInfo, KittiCalibration, stereo_pair
@@ -13,6 +14,7 @@ from mdic_ros.datasets.images import image_size
 from mdic_ros.datasets.reader import OpenOptions, Reader
 from mdic_ros.datasets.readers.kitti import Rig, choose_rig, make_cameras
 from mdic_ros.datasets.stereo import SYNTHETIC_START_NS, FileStereoSource, StereoFrame
+from mdic_ros.errors import ImageError
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +63,6 @@ def open_split(path: Path, options: OpenOptions) -> FileStereoSource:
 
     Raises:
         DatasetError: no split or both, both years in one folder, files missing or damaged.
-        ImageError: an image is damaged at its head.
     """
     example = (
         "a split of KITTI stereo (training/image_2/000000_10.png of 2015, or training/colored_0/000000_10.png of 2012)"
@@ -79,7 +80,9 @@ def open_split(path: Path, options: OpenOptions) -> FileStereoSource:
     for index, pair in enumerate(pairs):
         if not _SCENE.fullmatch(pair.name):
             raise DatasetError(f"{pair.left}: expected a name like 000000_10; move other images elsewhere")
-        infos = _scene_infos(split, pair.name, rig, image_size(pair.left))
+        infos = None
+        with suppress(ImageError):  # which loading the damaged image will say
+            infos = _scene_infos(split, pair.name, rig, image_size(pair.left))
         missing += infos is None
         stamp = SYNTHETIC_START_NS + index * 100_000_000
         frames.append(StereoFrame.of_files(pair, stamp, stamp, *(infos or (None, None))))

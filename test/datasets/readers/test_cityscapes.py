@@ -107,3 +107,15 @@ def test_goes_into_a_bag(cityscapes: Path, tmp_path: Path) -> None:
         assert write_bag(source, tmp_path / "bag").frames == 4
     with open_stereo(tmp_path / "bag") as bag:
         assert len(bag) == 4 and (bag[0].right == 118).all()
+
+
+def test_packages_that_are_linked_from_elsewhere(cityscapes: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for name in ("leftImg8bit", "rightImg8bit", "camera"):
+        (cityscapes / name).rename(tmp_path / f"store_{name}")
+        (mine / name).symlink_to(tmp_path / f"store_{name}")
+    for path in (mine, mine / "leftImg8bit", mine / "leftImg8bit" / "test"):
+        source = open_stereo(path)
+        assert len(source) == 4
+        assert source.left_info is not None

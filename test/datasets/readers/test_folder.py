@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mdic_ros.datasets import DatasetError, open_stereo
+from mdic_ros.datasets import DatasetError, detect_layout, open_stereo
 
 
 def test_pairs_by_name_whatever_the_format(folder: Path) -> None:
@@ -64,3 +65,152 @@ def test_empty_folder(folder: Path) -> None:
         path.unlink()
     with pytest.raises(DatasetError, match="left has no images"):
         open_stereo(folder)
+
+
+def names_of(path: Path, **options: Any) -> list[tuple[str, str, str]]:
+    """(name of the frame, left file, right file) of all frames, relative to the path."""
+    found = []
+    for frame in open_stereo(path, **options):
+        assert frame.left_path is not None and frame.right_path is not None
+        files = [file.relative_to(path).as_posix() for file in (frame.left_path, frame.right_path)]
+        found.append((frame.name, files[0], files[1]))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("left", "right"),
+        ("Left", "Right"),
+        ("LEFT", "RIGHT"),
+        ("image_left", "image_right"),
+        ("left_images", "right_images"),
+        ("leftImages", "rightImages"),
+        ("imgLeft", "imgRight"),
+        ("stereo-left-rect", "stereo-right-rect"),
+        ("l", "r"),
+        ("L", "R"),
+        ("img_l", "img_r"),
+        ("image_0", "image_1"),
+        ("image_2", "image_3"),
+        ("image_00", "image_01"),
+        ("image_02", "image_03"),
+        ("cam0", "cam1"),
+        ("camera_0", "camera_1"),
+        ("im0", "im1"),
+        ("colored_0", "colored_1"),
+        ("cam0/data", "cam1/data"),
+    ],
+)
+def test_names_of_folders(tmp_path: Path, save: Any, picture: Any, left: str, right: str) -> None:
+    for name in (left, right):
+        for number in (2, 10, 1):
+            save(tmp_path / name / f"{number}.png", picture(number))
+    (tmp_path / "notes").mkdir()
+    assert detect_layout(tmp_path) == "folder"
+    assert names_of(tmp_path) == [(str(n), f"{left}/{n}.png", f"{right}/{n}.png") for n in (1, 2, 10)]
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "frames"),
+    [
+        ("left_{}", "right_{}", ["1", "2", "10"]),
+        ("{}_left", "{}_right", ["1", "2", "10"]),
+        ("left{}", "right{}", ["1", "2", "10"]),
+        ("left-{}", "right-{}", ["1", "2", "10"]),  # as camera_calibration saves them
+        ("scene_{}_L", "scene_{}_R", ["scene_1", "scene_2", "scene_10"]),
+        ("cam0_{}", "cam1_{}", ["1", "2", "10"]),
+        ("frame{}_left_rect", "frame{}_right_rect", ["frame1_rect", "frame2_rect", "frame10_rect"]),
+    ],
+)
+@pytest.mark.parametrize("two_folders", [False, True])
+def test_names_of_files(
+    tmp_path: Path, save: Any, picture: Any, left: str, right: str, frames: list[str], two_folders: bool
+) -> None:
+    places = ("left/", "right/") if two_folders else ("", "")
+    for place, form in zip(places, (left, right)):
+        for number in (2, 10, 1):
+            save(tmp_path / f"{place}{form.format(number)}.png", picture(number))
+    expected = [
+        (frame, f"{places[0]}{left.format(n)}.png", f"{places[1]}{right.format(n)}.png")
+        for frame, n in zip(frames, (1, 2, 10))
+    ]
+    assert detect_layout(tmp_path) == "folder"
+    assert names_of(tmp_path) == expected
+
+
+@pytest.mark.parametrize(("left", "right"), [("left", "right"), ("im0", "im1"), ("L", "R")])
+def test_one_pair_in_a_folder(tmp_path: Path, save: Any, picture: Any, left: str, right: str) -> None:
+    save(tmp_path / f"{left}.png", picture(0))
+    save(tmp_path / f"{right}.png", picture(1))
+    assert names_of(tmp_path) == [(left, f"{left}.png", f"{right}.png")]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["image_0.png", "image_1.png", "image_2.png"],
+        ["bright.png", "dark.png"],
+        ["left.png"],
+        ["1.png", "2.png"],
+        ["model_r.png", "vitamin_l.png"],
+    ],
+)
+def test_other_pictures_are_no_recording(tmp_path: Path, save: Any, picture: Any, names: list[str]) -> None:
+    for name in names:
+        save(tmp_path / name, picture(0))
+    with pytest.raises(DatasetError, match="not a recording of a known layout"):
+        detect_layout(tmp_path)
+
+
+def test_plain_names_go_first(tmp_path: Path, save: Any, picture: Any) -> None:
+    for name in ("left", "right", "left_depth", "right_depth", "cam0", "cam1", "l", "r"):
+        save(tmp_path / name / "1.png", picture(0))
+    assert names_of(tmp_path) == [("1", "left/1.png", "right/1.png")]
+
+
+def test_colour_goes_before_grey(tmp_path: Path, save: Any, picture: Any) -> None:
+    for number in range(4):
+        save(tmp_path / f"image_{number}" / "1.png", picture(0))
+    assert names_of(tmp_path) == [("1", "image_2/1.png", "image_3/1.png")]
+    assert names_of(tmp_path, cameras="gray") == [("1", "image_0/1.png", "image_1/1.png")]
+
+
+def test_several_pairs_ask_for_one(tmp_path: Path, save: Any, picture: Any) -> None:
+    for name in ("front_left", "front_right", "rear_left", "rear_right"):
+        save(tmp_path / name / "1.png", picture(0))
+    with pytest.raises(DatasetError, match=r"front_left \+ front_right, rear_left \+ rear_right\); put the one"):
+        open_stereo(tmp_path)
+
+
+def test_calibration_decides_whether_it_is_rectified(folder: Path) -> None:
+    for side, column in (("left", 0), ("right", -60)):
+        (folder / f"{side}.yaml").write_text(
+            "image_width: 248\nimage_height: 75\n"
+            "camera_matrix: {data: [200, 0, 124, 0, 200, 37, 0, 0, 1]}\n"
+            "distortion_coefficients: {data: [-0.2, 0, 0, 0, 0]}\n"
+            "rectification_matrix: {data: [1, 0, 0, 0, 1, 0, 0, 0, 1]}\n"
+            f"projection_matrix: {{data: [200, 0, 124, {column}, 0, 200, 37, 0, 0, 0, 1, 0]}}\n"
+        )
+    with pytest.raises(DatasetError, match=r"D is not 0 in its calibration.*--rectify-images"):
+        open_stereo(folder)
+    assert open_stereo(folder, rectify_images=False)[0].left_path is not None
+    pytest.importorskip("cv2")
+    source = open_stereo(folder, rectify_images=True)
+    assert source.right_info is not None
+    assert (source.right_info.d, source.right_info.baseline_m) == ((0.0,) * 5, pytest.approx(0.3))
+    assert source.left.topic == "/stereo/left/image_rect"
+
+
+def test_a_damaged_first_image_has_no_part_in_the_size(folder: Path) -> None:
+    (folder / "left" / "000.png").write_bytes(b"x")
+    (folder / "left.yaml").write_text(
+        "image_width: 496\nimage_height: 150\n"
+        "camera_matrix: {data: [500, 0, 320, 0, 500, 240, 0, 0, 1]}\n"
+        "distortion_coefficients: {data: [0]}\n"
+        "rectification_matrix: {data: [1, 0, 0, 0, 1, 0, 0, 0, 1]}\n"
+        "projection_matrix: {data: [500, 0, 320, 0, 0, 500, 240, 0, 0, 0, 1, 0]}\n"
+    )
+    source = open_stereo(folder)
+    assert source.left_info is not None
+    assert source.left_info.width == 248

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mdic_ros.datasets import DatasetError, open_stereo
 from mdic_ros.datasets.readers.kitti_raw import parse_utc
@@ -137,8 +139,6 @@ def test_images_without_partner(kitti_raw: Path, caplog: pytest.LogCaptureFixtur
 
 
 def test_one_camera_only(kitti_raw: Path) -> None:
-    import shutil
-
     for number in (0, 1, 3):
         shutil.rmtree(next(kitti_raw.rglob(f"image_{number:02}")))
     with pytest.raises(DatasetError, match="image_02 has no partner image_03"):
@@ -152,10 +152,108 @@ def test_several_drives(kitti_raw: Path) -> None:
     assert len(open_stereo(kitti_raw / "2011_09_26_drive_0005_sync")) == 4
 
 
-def test_unrectified_drive_is_refused(kitti_raw: Path) -> None:
+def unrectified(day: Path, name: str) -> Path:
+    """The drive with images of the size before rectification, and the calibration for that."""
+    drive = day / "2011_09_26_drive_0005_sync"
+    for number in range(4):
+        for file in sorted(drive.glob(f"image_{number:02}/data/*.png")):
+            Image.open(file).resize((278, 102)).save(file)  # S_xx / 5
+    text = (day / "calib_cam_to_cam.txt").read_text()
+    for number in range(4):
+        text += f"S_{number:02}: 1.392000e+03 5.120000e+02\nR_rect_{number:02}: 1 0 0 0 1 0 0 0 1\n"
+    (day / "calib_cam_to_cam.txt").write_text(text)
+    return drive.rename(day / name)
+
+
+def test_unrectified_drives_are_refused_or_rectified(kitti_raw: Path) -> None:
+    drive = unrectified(kitti_raw, "2011_09_26_drive_0005_extract")
+    with pytest.raises(DatasetError, match=r"not rectified \(drives named _extract are not\): add --rectify-images"):
+        open_stereo(drive)
+    with open_stereo(drive, rectify_images=False) as source:
+        assert source[0].left.shape == (102, 278, 3)
+        assert source.left_info is not None
+        assert source.left_info.k[0, 0] == pytest.approx(980 * 278 / 1392)
+        assert source.left_info.d[0] == -0.37
+    pytest.importorskip("cv2")
+    with open_stereo(drive, rectify_images=True) as source:
+        frame = source[0]
+        frame.check()
+        assert frame.left.shape == (75, 248, 3)  # S_rect_xx / 5
+        assert source.left.topic == "/kitti/camera_color_left/image_rect"
+        assert source.left_info is not None and source.right_info is not None
+        assert (source.left_info.height, source.left_info.width, source.left_info.d) == (75, 248, (0.0,) * 5)
+        assert source.left_info.k[0, 0] == pytest.approx(721.5377 * 248 / 1242, rel=1e-3)
+        assert source.right_info.baseline_m == pytest.approx(0.5327, abs=1e-3)
+
+
+def test_an_unrectified_drive_under_another_name(kitti_raw: Path) -> None:
+    """Its images have the size that calib_cam_to_cam.txt gives for the time before rectification."""
+    drive = unrectified(kitti_raw, "my_drive")
+    for file in drive.rglob("*.png"):
+        Image.open(file).resize((1392, 512)).save(file)
+    with pytest.raises(DatasetError, match=r"its images have the size S_02 of calib_cam_to_cam\.txt"):
+        open_stereo(drive)
+
+
+def test_unrectified_without_calibration(kitti_raw: Path) -> None:
+    drive = unrectified(kitti_raw, "2011_09_26_drive_0005_extract")
+    (kitti_raw / "calib_cam_to_cam.txt").unlink()
+    with pytest.raises(DatasetError, match="no calibration of both cameras"):
+        open_stereo(drive, rectify_images=True)
+
+
+def test_paths_are_not_judged_by_their_text(kitti_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drive = kitti_raw / "2011_09_26_drive_0005_sync"
+    (tmp_path / "link").symlink_to(drive)
+    for place, path in ((drive, "."), (drive / "image_02", ".."), (tmp_path, "link"), (tmp_path, "2011_09_26")):
+        monkeypatch.chdir(place)
+        assert open_stereo(path).left_info is not None
     drive.rename(kitti_raw / "2011_09_26_drive_0005_extract")
-    with pytest.raises(DatasetError, match="unrectified"):
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").symlink_to(kitti_raw / "2011_09_26_drive_0005_extract")
+    for place, path in ((kitti_raw / "2011_09_26_drive_0005_extract", "."), (tmp_path, "link")):
+        monkeypatch.chdir(place)
+        with pytest.raises(DatasetError, match="not rectified"):
+            open_stereo(path)
+
+
+def test_calibration_beside_a_link_is_found(kitti_raw: Path, tmp_path: Path) -> None:
+    """Who links the drive into a folder of their own may put the calibration there."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "drive").symlink_to(kitti_raw / "2011_09_26_drive_0005_sync")
+    (kitti_raw / "calib_cam_to_cam.txt").rename(tmp_path / "mine" / "calib_cam_to_cam.txt")
+    assert open_stereo(tmp_path / "mine" / "drive").left_info is not None
+
+
+def test_a_whole_grey_pair_beside_half_a_colour_pair(kitti_raw: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shutil.rmtree(next(kitti_raw.rglob("image_03")))
+    with caplog.at_level(logging.WARNING):
+        source = open_stereo(kitti_raw)
+    assert (source.left.frame_id, len(source)) == ("camera_gray_left", 4)
+    assert "image_02 has no partner image_03 beside it, so the gray cameras are taken" in caplog.text
+    with pytest.raises(DatasetError, match=r"image_02 has no partner.*unpack the other one"):
+        open_stereo(kitti_raw, cameras="color")
+
+
+def test_grey_cameras_only(kitti_raw: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number in (2, 3):
+        shutil.rmtree(next(kitti_raw.rglob(f"image_{number:02}")))
+    with caplog.at_level(logging.WARNING):
+        source = open_stereo(kitti_raw)
+    assert source.left.encoding == "mono8"
+    assert not caplog.text
+
+
+def test_one_empty_line_in_the_timestamps(kitti_raw: Path, caplog: pytest.LogCaptureFixture) -> None:
+    full = [frame.stamp_ns for frame in open_stereo(kitti_raw)]
+    path = next(kitti_raw.rglob("image_02/timestamps.txt"))
+    lines = path.read_text().splitlines()[:4]
+    path.write_text("\n".join([*lines[:2], "", *lines[2:]]) + "\n")
+    with caplog.at_level(logging.WARNING):
+        assert [frame.stamp_ns for frame in open_stereo(kitti_raw)] == full
+    assert "line 3 is empty and was skipped" in caplog.text
+    path.write_text("\n".join([*lines[:2], "", lines[3]]) + "\n")
+    with pytest.raises(DatasetError, match=r"image_02/timestamps\.txt, line 3 is empty: delete it .* or put a time"):
         open_stereo(kitti_raw)
 
 
