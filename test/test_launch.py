@@ -295,17 +295,17 @@ def test_replay_node_plays_a_bag_under_the_names_that_the_nodes_listen_to(starte
 @pytest.mark.parametrize(
     ("environment", "arguments", "profile"),
     [
-        ({}, {}, str(resource("config/fastdds.xml"))),
-        ({"FASTRTPS_DEFAULT_PROFILES_FILE": "mine.xml"}, {}, "mine.xml"),
-        ({"FASTDDS_DEFAULT_PROFILES_FILE": "mine.xml"}, {}, None),
-        ({}, {"fastdds_profile": ""}, None),
+        ({"ROS_DISTRO": "jazzy"}, {}, {"FASTRTPS_DEFAULT_PROFILES_FILE": str(resource("config/fastdds.xml"))}),
+        ({"ROS_DISTRO": "kilted"}, {}, {"FASTDDS_DEFAULT_PROFILES_FILE": str(resource("config/fastdds.xml"))}),
+        ({"FASTRTPS_DEFAULT_PROFILES_FILE": "mine.xml"}, {}, {"FASTRTPS_DEFAULT_PROFILES_FILE": "mine.xml"}),
+        ({}, {"fastdds_profile": ""}, {}),
     ],
 )
 def test_the_fast_dds_profile_is_set_unless_the_user_has_one(
-    started: Any, environment: dict[str, str], arguments: dict[str, str], profile: str | None
+    started: Any, environment: dict[str, str], arguments: dict[str, str], profile: dict[str, str]
 ) -> None:
     shown = started("encoder", environment, **arguments)["encoder_node"].environment
-    assert shown.get("FASTRTPS_DEFAULT_PROFILES_FILE") == profile
+    assert {name: value for name, value in shown.items() if "PROFILES" in name} == profile
 
 
 @needs_launch

@@ -28,6 +28,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.substitutions import ExecutableInPackage
 
 from mdic_ros.errors import MdicError
+from mdic_ros.nodes.fast_dds import PROFILE, profile_environment
 from mdic_ros.nodes.parameters import Parameter, ParameterError, Table, Value
 from mdic_ros.resources import resource
 
@@ -37,10 +38,6 @@ Command = Sequence[str | Substitution]
 
 class LaunchError(MdicError):
     """A launch file cannot do what it was asked to, or one of its processes failed; the text says what to do."""
-
-
-#: Fast DDS 2 (Humble, Jazzy) reads the first name, Fast DDS 3 (Kilted and later) the second.
-PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 
 
 def arguments(table: Table, names: Iterable[str]) -> list[DeclareLaunchArgument]:
@@ -93,7 +90,7 @@ def common_arguments() -> list[Action]:
         ),
         DeclareLaunchArgument(
             "fastdds_profile",
-            default_value=str(resource("config/fastdds.xml")),
+            default_value=str(resource(PROFILE)),
             description="Fast DDS profile for the nodes started here: 16 MB of shared memory, without "
             "which best-effort images over 0.5 MB get lost. Left alone if the environment "
             "names a profile; empty: none.",
@@ -108,10 +105,10 @@ def _set_environment(context: LaunchContext) -> list[Action]:
         # Idle threads of one process must not take the processor from the others.
         actions.append(SetEnvironmentVariable("OMP_WAIT_POLICY", "PASSIVE"))
     profile = LaunchConfiguration("fastdds_profile").perform(context)
-    if profile and not any(context.environment.get(name) for name in PROFILE_VARIABLES):
-        if not Path(profile).is_file():
-            raise LaunchError(f"fastdds_profile:={profile} is not a file")
-        actions += [SetEnvironmentVariable(name, profile) for name in PROFILE_VARIABLES]
+    if profile and not Path(profile).is_file():
+        raise LaunchError(f"fastdds_profile:={profile} is not a file")
+    if profile:
+        actions += [SetEnvironmentVariable(*item) for item in profile_environment(context.environment, profile).items()]
     return actions
 
 

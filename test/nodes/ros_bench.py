@@ -24,6 +24,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from mdic_ros.nodes.fast_dds import profile_environment
 from mdic_ros.nodes.qos import AdaptiveSubscription
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +53,7 @@ def environment(domain: int) -> dict[str, str]:
     return {
         "ROS_DOMAIN_ID": str(domain),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "FASTRTPS_DEFAULT_PROFILES_FILE": str(ROOT / "config" / "fastdds.xml"),
+        **profile_environment({"ROS_DISTRO": os.environ.get("ROS_DISTRO", "")}),
     }
 
 

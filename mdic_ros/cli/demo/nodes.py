@@ -13,10 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mdic_ros.cli.demo.errors import DemoError
-from mdic_ros.resources import resource
+from mdic_ros.nodes.fast_dds import profile_environment
 
-#: Fast DDS 2 (Humble, Jazzy) reads the first name, Fast DDS 3 (Kilted and later) the second.
-_PROFILES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 _STOP_S = 8.0
 
 
@@ -35,8 +33,7 @@ def isolated_domain() -> Iterator[int]:
             os.environ["ROS_DOMAIN_ID"] = str(domain)
             os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
             os.environ.pop("ROS_STATIC_PEERS", None)
-            if not any(os.environ.get(name) for name in _PROFILES):
-                os.environ.update(dict.fromkeys(_PROFILES, str(resource("config/fastdds.xml"))))
+            os.environ.update(profile_environment(os.environ))
             yield domain
             return
     raise DemoError("the TCP ports 23201 to 23300 on 127.0.0.1, one for each ROS domain, are all taken")
