@@ -151,7 +151,7 @@ class DecodeSession:
         try:
             header = inspect(data)
         except BitstreamError as error:
-            return self._refuse("damaged", str(error))
+            return self._refuse("damaged", str(error), sequence)
         allowed, news = self.guard.packet(header.fingerprint_byte)
         if news:
             self._tell(news)
@@ -159,7 +159,7 @@ class DecodeSession:
             self.drops.count("wrong_model")
             return False
         if problem := self._size_problem(header):
-            return self._refuse("damaged", problem)
+            return self._refuse("damaged", problem, sequence)
         packet = _Packet(data, header, sequence, stamp_ns, now, tag)
         with self._lock:
             self._apply_settings()
@@ -255,12 +255,12 @@ class DecodeSession:
         started, settings, packet = time.perf_counter(), self.settings, pair.primary
         info = self.info
         if problem := self._size_problem(packet.header):  # StreamInfo may have come since
-            self._refuse("damaged", problem)
+            self._refuse("damaged", problem, packet.sequence)
             return None
         try:
             parsed = self.decoder.read(packet.data)
         except BitstreamError as error:
-            self._refuse("damaged", str(error))
+            self._refuse("damaged", str(error), packet.sequence)
             return None
         arrival = self.sequence.arrived(packet.sequence, packet.stamp_ns)
         if arrival is not Arrival.NEXT:
@@ -275,7 +275,7 @@ class DecodeSession:
                 parsed, self._views(parsed, side), caption=caption, steps=settings.steps, seed=settings.seed
             )
         except MdicError as error:
-            self._refuse("damaged", str(error))
+            self._refuse("damaged", str(error), packet.sequence)
             return None
         offset_ms = pair.side_offset_ns / 1e6 if side is not None else math.nan
         self.without_side += side is None
@@ -384,8 +384,9 @@ class DecodeSession:
             )
         return ""
 
-    def _refuse(self, cause: str, text: str) -> bool:
+    def _refuse(self, cause: str, text: str, sequence: int) -> bool:
         self.drops.count(cause)
+        self.sequence.unread(sequence)
         self._tell(Event("warning", f"packet dropped ({cause}): {text}", cause))
         return False
 

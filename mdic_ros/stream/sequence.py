@@ -39,7 +39,7 @@ class SequenceTracker:
         self._last_refused: int | None = None
 
     def unread(self, sequence: int) -> None:
-        """A packet came and was dropped before it was read; it is not lost on the link."""
+        """A packet with this number came and was dropped, unread or damaged; it is not lost on the link."""
         self._unread.append(sequence)
 
     def arrived(self, sequence: int, stamp_ns: int) -> Arrival:
@@ -62,7 +62,7 @@ class SequenceTracker:
         ahead = (sequence - last_sequence) % 2**32
         behind = (last_sequence - sequence) % 2**32
         if 0 < ahead <= self.MAX_GAP:
-            between = sum(0 < (number - last_sequence) % 2**32 < ahead for number in self._unread)
+            between = sum(0 < (number - last_sequence) % 2**32 < ahead for number in tuple(self._unread))
             self._unread.clear()
             self._far = None
             self.lost += max(0, ahead - 1 - between)
