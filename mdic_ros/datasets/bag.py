@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import logging
+import re
 import shlex
 import shutil
 import sys
@@ -69,12 +70,13 @@ class Message(NamedTuple):
 
 
 def is_bag(path: Path) -> bool:
-    """Whether a path looks like a bag: a folder with metadata.yaml or with storage files, or such a file.
+    """Whether a path looks like a bag: a folder with metadata.yaml or with storage files alone, or such a file.
 
     A ROS 1 file (.bag) counts as well: `BagReader` says how to convert it.
     """
     if path.is_dir():
-        return (path / "metadata.yaml").exists() or bool(_storage_files(path))
+        alone = not any(inner.is_dir() for inner in path.iterdir())
+        return (path / "metadata.yaml").exists() or (alone and bool(_storage_files(path)))
     return _is_storage(path) or path.suffix == ".bag"
 
 
@@ -174,6 +176,13 @@ class BagReader:
         files = _storage_files(path)
         if not files:
             raise DatasetError(f"{path} has neither metadata.yaml nor .mcap or .db3 files; it is not a bag")
+        # rosbag2 numbers the parts of a bag: drive_0.mcap, drive_1.mcap
+        if len({re.sub(r"_\d+$", "", file.name.partition(".")[0]) for file in files}) > 1:
+            names = ", ".join(file.name for file in files[:8])
+            raise DatasetError(
+                f"{path} holds several bags and no metadata.yaml ({names}); name one of them, or make them one with "
+                f"'ros2 bag reindex {shlex.quote(str(path))}'"
+            )
         return _Metadata(files)
 
     def _open(self, file: Path) -> Reader:

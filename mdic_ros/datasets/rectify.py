@@ -16,6 +16,7 @@ from mdic_ros.datasets.errors import DatasetError
 from mdic_ros.datasets.images import RGB
 from mdic_ros.datasets.stereo import Camera, StereoFrame, StereoSource
 from mdic_ros.errors import ImageError
+from mdic_ros.extras import need
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +35,18 @@ _FISHEYE = {
 
 
 def _cv2() -> Any:
+    """OpenCV.
+
+    Raises:
+        MissingExtraError: it is not installed.
+        DatasetError: it is, and does not work.
+    """
+    need("rectify")
     try:
         import cv2
     except ImportError as error:
         raise DatasetError(
-            f"rectifying images takes OpenCV, which cannot be imported ({error}): pip install 'mdic_ros[rectify]'"
+            f"OpenCV cannot be imported ({error}); install opencv-python-headless in its place"
         ) from error
     return cv2
 
@@ -68,7 +76,8 @@ def rectifying_pair(
         right_from_left: 4x4, takes coordinates of the left camera into those of the right one.
 
     Raises:
-        DatasetError: no OpenCV, an unknown model, or two cameras of different sizes or models.
+        MissingExtraError: no OpenCV.
+        DatasetError: an unknown model, two cameras of different sizes or models, or no horizontal pair.
     """
     cv2 = _cv2()
     if (left.height, left.width) != (right.height, right.width):
@@ -145,7 +154,8 @@ class RectifiedSource(StereoSource):
         size: (height, width) for which P holds, where that is not the size of the images.
 
     Raises:
-        DatasetError: the calibrations are not those of a pair, or there is no OpenCV.
+        DatasetError: the calibrations are not those of a pair, or no image can be read.
+        MissingExtraError: no OpenCV.
     """
 
     def __init__(self, source: StereoSource, left: CameraInfo, right: CameraInfo, size: Size | None = None) -> None:

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import apsw
 import numpy as np
 import pytest
 import yaml
@@ -120,6 +120,22 @@ def test_a_bag_without_metadata_is_read_all_the_same(tmp_path: Path, storage: St
     (tmp_path / "b" / "metadata.yaml").unlink()
     assert is_bag(tmp_path / "b")
     assert times(tmp_path / "b") == [1, 1, 2, 2]
+
+
+def test_several_bags_in_a_folder_are_not_one(tmp_path: Path, write_pairs: Any) -> None:
+    for name in ("monday", "tuesday"):
+        write_pairs(tmp_path / name, [1], [1])
+        (tmp_path / name / f"{name}.mcap").rename(tmp_path / f"{name}.mcap")
+        (tmp_path / name / "metadata.yaml").unlink()
+    assert not is_bag(tmp_path)  # there are folders
+    for name in ("monday", "tuesday"):
+        (tmp_path / name).rmdir()
+    assert is_bag(tmp_path)
+    with pytest.raises(DatasetError, match=r"several bags.*monday\.mcap, tuesday\.mcap.*name one"):
+        BagReader(tmp_path)
+    (tmp_path / "monday.mcap").rename(tmp_path / "day_0.mcap")
+    (tmp_path / "tuesday.mcap").rename(tmp_path / "day_1.mcap")
+    assert times(tmp_path) == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
@@ -244,7 +260,7 @@ def test_messages_beside_the_database_are_not_lost(tmp_path: Path, write_pairs: 
     """A recorder that was killed leaves a write-ahead log, which a reader that may not write does not look at."""
     write_pairs(tmp_path / "b", [1], [1], storage="sqlite3")
     file = next((tmp_path / "b").glob("*.db3"))
-    database = apsw.Connection(str(file))
+    database = sqlite3.connect(file, isolation_level=None)
     database.execute("PRAGMA journal_mode=WAL")
     database.execute("PRAGMA wal_autocheckpoint=0")
     database.execute("INSERT INTO messages (topic_id, timestamp, data) SELECT topic_id, 9, data FROM messages")
