@@ -26,6 +26,12 @@ def bench(
     device: DeviceOption = "cpu",
     frames: Annotated[int, typer.Option(min=1, help="Frames that each figure is made of.")] = 20,
     threads: ThreadsOption = 0,
+    busy: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Measure beside N processes that keep a core busy each, too.")
+    ] = 0,
+    encode_only: Annotated[
+        bool, typer.Option("--encode-only", help="Only the robot's half: needs nothing but the base install.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="JSON file for all figures and what made them.")
     ] = None,
@@ -33,24 +39,26 @@ def bench(
 ) -> None:
     """Measure how long encoding and decoding take on this machine, stage by stage, and the memory of either.
 
-    Pictures are those of the sample drive. A machine that does other things meanwhile shows in the 95th percentile.
-    Ten steps at 375x1242 take seconds a frame on a CPU: ask for fewer --frames.
+    Also: the seconds until the first result, the size of the install, and the encoder's networks in PyTorch for
+    comparison. Pictures are those of the sample drive. A machine that does other things meanwhile shows in the 95th
+    percentile. Ten steps at 375x1242 take seconds a frame on a CPU: ask for fewer --frames.
 
     Examples:
 
         mdic bench --size 128x256 --steps 1
 
+        mdic bench --size 128x256 --encode-only --busy 4     (on a robot, beside other work)
+
         mdic bench --device cuda --output bench.json
     """
     options: dict[str, Any] = {"steps": parse_steps(steps), "frames": frames, "threads": threads, "device": device}
+    options |= {"busy": busy, "encode_only": encode_only}
     if size:
         options["sizes"] = tuple(parse_size(text) for text in dict.fromkeys(size))
     if output is not None:
         check_new_file(output, force, ".json")
-    from mdic_ros.extras import need
-
-    need("eval")
-    from mdic_ros.evaluation.bench import Options, markdown, run
+    from mdic_ros.evaluation.bench import Options, run
+    from mdic_ros.evaluation.bench_report import markdown
     from mdic_ros.progress import Progress
 
     with Progress("measuring", "figures") as progress:

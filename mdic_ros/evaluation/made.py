@@ -9,13 +9,12 @@ from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 
-import torch
 from PIL import features
 
 from mdic_ros import __version__
 
 _LIBRARIES = (
-    "torch", "diffusers", "transformers", "constriction", "vector-quantize-pytorch", "numpy", "pillow", "av",
+    "torch", "diffusers", "transformers", "onnxruntime", "vector-quantize-pytorch", "numpy", "pillow", "av",
     "pytorch-msssim", "torchmetrics", "bjontegaard", "scipy", "matplotlib",
 )  # fmt: skip
 #: What a figure can depend on: all but what shows figures.
@@ -48,8 +47,8 @@ def _source() -> str:
     return digest.hexdigest()[:12]
 
 
-def machine(device: torch.device) -> dict[str, str | int | None]:
-    """System, processor, number of cores that this process may use, and where the networks run."""
+def machine(device: str) -> dict[str, str | int | None]:
+    """System, processor, number of cores that this process may use, and where the networks run: cpu, cuda:1 ..."""
     processor, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
     if info.is_file():
         lines = info.read_text(encoding="utf-8").splitlines()
@@ -58,5 +57,11 @@ def machine(device: torch.device) -> dict[str, str | int | None]:
         "system": platform.platform(),
         "processor": processor,
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "device": _cuda_name(device) if device.startswith("cuda") else device,
     }
+
+
+def _cuda_name(device: str) -> str:
+    import torch  # what only encodes may be without it
+
+    return torch.cuda.get_device_name(device)

@@ -155,7 +155,7 @@ def run(
             "made": {
                 "command": command,
                 "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
-                "machine": {**machine(state.device), "processes": state.num_processes},
+                "machine": {**machine(str(state.device)), "processes": state.num_processes},
                 "versions": made_with,
             },
             "metrics": _metrics(image_metrics, set_metrics),

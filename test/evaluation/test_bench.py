@@ -1,72 +1,110 @@
 """`mdic bench`: every figure that it promises, on a small bundle; how large they are depends on the machine."""
 
 import json
+import os
+import subprocess
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from mdic_ros import cli
+from mdic_ros.codec import Bundle, Encoder
+from mdic_ros.errors import MdicError
 from mdic_ros.evaluation import bench
+from mdic_ros.evaluation.bench_process import measure_process
+from mdic_ros.evaluation.bench_report import markdown
+from mdic_ros.evaluation.install_size import install_sizes
+from mdic_ros.evaluation.torch_encoder import TorchEncoder
 
-ENCODE = ["autoencoder", "features", "tokens", "entropy", "total"]
+ENCODE = ["tokens", "entropy", "total"]
 DECODE = ["entropy", "caption", "side", "denoise", "pixels", "total"]
-TASKS = [("encode", None), ("decode", 1), ("decode", 2)]
+SIZES = ((64, 192), (64, 128))
 
 
 @pytest.fixture(scope="module")
-def output(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("bench") / "bench.json"
+def report(tiny_bundle: Path) -> dict:
+    seen: list[tuple[int, int]] = []
+    options = bench.Options(sizes=SIZES, steps=(1, 2), frames=3, busy=1)
+    found = bench.run(tiny_bundle, options, lambda done, total: seen.append((done, total)))
+    assert seen[0][0] == 0 and seen[-1][0] == seen[-1][1] and sorted(seen) == seen
+    return json.loads(json.dumps(found))
 
 
-@pytest.fixture(scope="module")
-def printed(tiny_bundle: Path, output: Path) -> str:
-    """One call of the command: what it prints, with its JSON in `output`."""
-    with pytest.MonkeyPatch.context() as patch:
-        lines: list[str] = []
-        patch.setattr(cli.typer, "echo", lines.append)
-        sizes = ["--size", "64x192", "--size", "64x128", "--steps", "2,1", "--frames", "3"]
-        arguments = ["bench", "--model", str(tiny_bundle), *sizes, "--output", str(output)]
-        patch.setattr(cli.sys, "argv", ["mdic", *arguments])  # the report says which command made it
-        with pytest.raises(SystemExit) as stopped:
-            cli.main(arguments)
-        assert stopped.value.code == 0
-    return "\n".join(lines)
-
-
-def test_times_of_every_stage_size_and_step(printed: str, output: Path) -> None:
-    report = json.loads(output.read_text())
+def test_times_of_every_stage_size_rate_point_and_step(report: dict) -> None:
     rows = report["times"]
-    expected = [(size, half, steps) for size in ("64x128", "64x192") for half, steps in TASKS]
-    assert [(row["size"], row["half"], row["steps"]) for row in rows] == expected
+    encode = [(row["size"], row["rate_point"]) for row in rows if row["half"] == "encode"]
+    assert encode == [(size, point) for size in ("64x128", "64x192") for point in (2, 4)]
+    decode = [(row["size"], row["steps"]) for row in rows if row["half"] == "decode"]
+    assert decode == [(size, steps) for size in ("64x128", "64x192") for steps in (1, 2)]
     for row in rows:
-        stages = row["stages"]
-        assert list(stages) == (ENCODE if row["half"] == "encode" else DECODE)
-        assert all(0 <= time["median"] <= time["p95"] for time in stages.values())
-        assert max(time["median"] for name, time in stages.items() if name != "total") <= stages["total"]["p95"]
+        stages = ENCODE if row["half"] == "encode" else DECODE
+        for name in ("stages", "busy", *(["pytorch"] if row["half"] == "encode" else [])):
+            times = row[name]
+            assert list(times) == stages
+            assert all(0 <= time["median"] <= time["p95"] for time in times.values())
+            assert max(time["median"] for stage, time in times.items() if stage != "total") <= times["total"]["p95"]
 
 
-def test_what_others_take_and_what_was_measured(printed: str, output: Path) -> None:
-    report = json.loads(output.read_text())
+def test_what_others_take_and_what_was_measured(report: dict) -> None:
     assert {row["codec"] for row in report["others"]} == set(bench.OTHERS)
     assert all(row["total"]["median"] > 0 and row["bytes"] > 0 for row in report["others"])
     assert report["model"]["model_id"] == "tiny_0" and len(report["model"]["fingerprint"]) == 64
     assert report["machine"]["processor"] and report["versions"]["torch"] and report["pictures"] == "sample/street"
-    assert report["command"].startswith("mdic bench --model ")
+    assert report["options"]["threads"] == len(os.sched_getaffinity(0))
 
 
-def test_memory_is_that_of_either_half_alone(printed: str, output: Path) -> None:
-    memory = json.loads(output.read_text())["memory"]
-    for half in ("encoder", "decoder"):
-        peaks = list(memory[half]["peak"].values())
-        assert 100 < memory[half]["loaded"] <= peaks[0] <= peaks[1] < 2000
-    assert memory["encoder"]["loaded"] < memory["decoder"]["loaded"]
+def test_each_half_is_measured_alone(report: dict) -> None:
+    found = report["processes"]
+    assert list(found) == ["encoder", "torch_encoder", "decoder"]
+    for half in found.values():
+        assert half["first_s"] > 0
+        peaks = list(half["peak"].values())
+        assert 30 < half["loaded"] <= peaks[0] <= peaks[1] < 2000
+    assert found["encoder"]["peak"]["64x192"] < found["torch_encoder"]["loaded"] < found["decoder"]["loaded"]
+    assert found["encoder"]["peak"]["64x192"] < 250
 
 
-def test_the_table_has_it_all(printed: str, output: Path) -> None:
-    report = json.loads(output.read_text())
-    tables = [line for line in printed.splitlines() if line.startswith("|")]
-    assert len(tables) == 4 * 2 + len(report["times"]) + len(report["others"]) + 2
-    assert f"| encoder | {report['memory']['encoder']['loaded']} |" in printed
+def test_the_table_has_it_all(report: dict) -> None:
+    text = markdown(report)
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    rows = len(report["times"]) + len(report["others"]) + len(report["processes"]) + len(report["install"]) - 1
+    assert len(tables) == 5 * 2 + rows
+    assert all(line.count("|") == tables[0].count("|") for line in tables[:6])
+    for said in ("beside 1 busy loops", "| PyTorch | frames/s |", "| encoder in PyTorch |", "**installed** libraries"):
+        assert said in text, said
+
+
+def test_the_robots_half_alone(tiny_bundle: Path) -> None:
+    options = bench.Options(sizes=SIZES[:1], frames=2, encode_only=True)
+    found = bench.run(tiny_bundle, options)
+    assert list(found["processes"]) == ["encoder"] and not found["others"]
+    assert {row["half"] for row in found["times"]} == {"encode"}
+    assert all(set(row) == {"half", "size", "rate_point", "stages"} for row in found["times"])
+    text = markdown(found)
+    assert "**decode**" not in text and "PyTorch" not in text and "busy" not in text
+
+
+def test_the_encoder_in_pytorch_writes_the_same_packets(tiny_bundle: Path) -> None:
+    encoder, other = Encoder.from_pretrained(tiny_bundle), TorchEncoder.from_pretrained(tiny_bundle)
+    image = bench.stereo_pairs(64, 128)[0][0][0]
+    for point in (0, 4):
+        one, two = encoder.encode(image, rate_point=point), other.encode(image, rate_point=point)
+        assert one[:3] == two[:3] and len(one) == pytest.approx(len(two), rel=0.1)  # but for a token here and there
+
+
+def test_busy_loops_are_busy_and_end() -> None:
+    def running() -> int:
+        found = subprocess.run(["ps", "-o", "args=", "--ppid", str(os.getpid())], capture_output=True, text=True)
+        return found.stdout.count("parent = os.getppid()")
+
+    with pytest.raises(KeyboardInterrupt), bench.busy_loops(2):
+        deadline = time.monotonic() + 20
+        while running() < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert running() == 2
+        raise KeyboardInterrupt
+    assert running() == 0
 
 
 def test_without_the_sample_smooth_noise_serves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -79,17 +117,21 @@ def test_without_the_sample_smooth_noise_serves(monkeypatch: pytest.MonkeyPatch,
     assert not (pairs[0][0] == pairs[0][1]).all()
 
 
-def test_a_process_that_fails_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_process_that_fails_is_a_sentence(tmp_path: Path) -> None:
     size = (64, 128)
-    pairs, _ = bench.stereo_pairs(*size)
+    image = np.zeros((*size, 3), np.uint8)
     with pytest.raises(ChildProcessError, match=r"encoder's memory failed \(exit status 1.* smaller --size"):
-        bench._memory("encoder", tmp_path / "nothing", bench.Options(), [size], {size: pairs}, {size: [b""]})
+        measure_process("encoder", tmp_path / "nothing", "cpu", 0, {size: [(image, image)]}, {size: [b""]})
 
 
-@pytest.mark.parametrize(
-    "wrong", [["--size", "128"], ["--steps", "0"], ["--frames", "0"], ["--device", "foo"], ["--device", "cuda:99"]]
-)
-def test_options_that_make_no_sense(wrong: list[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        cli.main(["bench", *wrong])
-    assert stopped.value.code == 2
+def test_a_device_that_there_is_not(tiny_bundle: Path) -> None:
+    with pytest.raises(MdicError, match="no device 'foo'"):
+        bench.run(tiny_bundle, bench.Options(device="foo"))
+
+
+def test_install_sizes() -> None:
+    sizes = install_sizes()
+    whole = sum(file.stat().st_size for file in Bundle().path.rglob("*") if file.is_file()) / 1e6
+    assert sizes["bundle"]["MB"] == round(whole) and 0 < sizes["bundle"]["robot_MB"] < whole / 3
+    assert 100 < sizes["base"]["MB"] < 500 < sizes["workstation"]["MB"] <= sizes["train"]["MB"]
+    assert sizes["base"]["packages"] < sizes["workstation"]["packages"]
