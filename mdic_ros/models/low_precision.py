@@ -48,15 +48,21 @@ class _Layer(nn.Module):
         self.register_buffer("weight", layer.weight.detach().to(torch.bfloat16), persistent=False)
         bias = None if layer.bias is None else layer.bias.detach().to(torch.bfloat16)
         self.register_buffer("bias", bias, persistent=False)
-        #: These functions are PyTorch's own, but no public ones; without them everything works, more slowly.
-        self.packs = self.weight.device.type == "cpu" and all(hasattr(_ONEDNN, name) for name in self.FUNCTIONS)
+        self.packs = self.weight.device.type == "cpu" and _can_pack()
 
-    FUNCTIONS: tuple[str, ...] = ()
+
+def _can_pack() -> bool:
+    """Whether PyTorch has the functions that its own compiler uses for this. They are not public.
+
+    Without them everything works, more slowly.
+    """
+    names = ("_reorder_convolution_weight", "_convolution_pointwise", "_reorder_linear_weight", "_linear_pointwise")
+    if not all(hasattr(_ONEDNN, name) for name in (*names, "_is_mkldnn_bf16_supported")):
+        return False
+    return bool(_ONEDNN._is_mkldnn_bf16_supported())
 
 
 class _Conv2d(_Layer):
-    FUNCTIONS = ("_reorder_convolution_weight", "_convolution_pointwise")
-
     def __init__(self, layer: nn.Conv2d) -> None:
         super().__init__(layer)
         if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
@@ -78,8 +84,6 @@ class _Conv2d(_Layer):
 
 
 class _Linear(_Layer):
-    FUNCTIONS = ("_reorder_linear_weight", "_linear_pointwise")
-
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__(layer)
         if self.packs:

@@ -1,15 +1,24 @@
-"""Encoder and Decoder: image to bytes to picture."""
+"""Decoder: packets and side images to pictures."""
 
 import hashlib
+import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from mdic_ros.codec import BitstreamError, Decoder, Encoder, SideView, inspect
+from mdic_ros.codec import BitstreamError, Bundle, Decoder, Encoder, ParsedPacket, SideView, inspect
+from mdic_ros.codec.bitstream import feature_grid, split
 from mdic_ros.codec.bundle import write_index
+from mdic_ros.codec.entropy_coding import EntropyCoder
+from mdic_ros.datasets import open_stereo
 from mdic_ros.errors import ImageError
+from mdic_ros.evaluation.metrics import psnr
+from mdic_ros.models.entropy.exact import ExactPrior
+from mdic_ros.resources import resource
 from mdic_ros.training.tiny import make_bundle
 
 
@@ -114,13 +123,44 @@ def test_a_cut_packet_is_a_coarser_picture(scene, encoder, decoder):
         assert np.array_equal(cut.image, whole.image)
 
 
-def test_bad_arguments_say_what_is_allowed(scene, encoder, decoder):
+def test_a_packet_is_entropy_decoded_once_whatever_looks_at_it(scene, encoder, decoder, monkeypatch):
+    image, view = scene(128, 256), SideView(scene(128, 256, seed=1))
+    data = encoder.encode(image, rate_point=3)
+    expected = decoder.decode(data[:-1], [view], caption="")
+    decoded, decode = [], decoder._coder.decode
+    monkeypatch.setattr(decoder._coder, "decode", lambda *args: decoded.append(args) or decode(*args))
+    packet = decoder.read(data[:-1])
+    assert (packet.info, packet.size) == (inspect(data), len(data) - 1)
+    assert (packet.rate_point, packet.cut) == (2, True) == (len(packet.tokens) - 1, expected.cut)
+    assert [tokens.dtype for tokens in packet.tokens] == 3 * [np.int64]
+    assert [tokens.shape for tokens in packet.tokens] == decoder._coder.prior.grid_shapes(8, 16)[:3]
+    decoder.measure_rows(packet, view)
+    found = decoder.decode(packet, [view], caption="")
+    assert len(decoded) == 1
+    np.testing.assert_array_equal(found.image, expected.image)
+    assert found.timings["entropy"] == packet.entropy_ms > 0
+    parts = {name: time for name, time in found.timings.items() if name != "total"}
+    assert found.timings["total"] == pytest.approx(sum(parts.values()))
+
+
+def test_bad_arguments_say_what_is_allowed(scene, encoder, decoder, tiny_bundle):
     image = scene(128, 256)
-    data = encoder.encode(image)
-    with pytest.raises(ImageError, match="64x128, the coded image 128x256"):
-        decoder.decode(data, [SideView(scene(64, 128))])
-    with pytest.raises(ValueError, match="steps"):
-        decoder.decode(data, steps=0)
+    packet, view = decoder.read(encoder.encode(image)), SideView(image)
+    small, flat, far = (SideView(scene(64, 128)), SideView(image[..., 0]), SideView(image, -64.5))
+    for use in (lambda view: decoder.decode(packet, [view]), lambda view: decoder.measure_rows(packet, view)):
+        with pytest.raises(ImageError, match="64x128, the coded image 128x256"):
+            use(small)
+        with pytest.raises(ImageError, match="H x W x 3 uint8 RGB"):
+            use(flat)
+        with pytest.raises(ValueError, match="row_offset must be -64 to 64 rows, not -64.5"):
+            use(far)
+    with pytest.raises(ValueError, match="2 views"):
+        decoder.decode(packet, [view, view])
+    for steps in (0, 1001):
+        with pytest.raises(ValueError, match="steps must be 1 to 1000"):
+            decoder.decode(packet, steps=steps)
+    with pytest.raises(ValueError, match="auto, float32, bfloat16, not 'half'"):
+        Decoder.from_pretrained(tiny_bundle, dtype="half")
 
 
 def test_a_packet_of_another_model_is_refused(scene, encoder, other_bundle):
@@ -184,3 +224,49 @@ def test_guidance_of_the_bundle_reaches_the_denoiser(scene, tiny_bundle, encoder
     plain = decoder.decode(data, [SideView(image)], caption="a red car")
     strong = Decoder.from_pretrained(guided).decode(data, [SideView(image)], caption="a red car")
     assert not np.array_equal(plain.image, strong.image)
+
+
+def test_threads_are_pytorchs(tiny_bundle):
+    threads = torch.get_num_threads()
+    try:
+        Decoder.from_pretrained(tiny_bundle, threads=0)
+        assert torch.get_num_threads() == threads
+        Decoder.from_pretrained(tiny_bundle, threads=1)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_pictures_of_the_shipped_bundle_are_those_of_0_1_0():
+    """One step above, two steps below. Processors round in their own ways, so the last bits may differ."""
+    folder = Path(__file__).parent
+    old, pictures = json.loads((folder / "packets_0_1_0.json").read_text()), folder / "pictures_0_1_0.png"
+    fingerprint, data = bytes.fromhex(old["fingerprint"]), bytes.fromhex(old["packets"][4])
+    prior = ExactPrior.from_folder(Bundle().check("entropy_model"))
+    info, header, payload = split(data, fingerprint, prior.scales)
+    grid = feature_grid(info.height, info.width)
+    tokens = EntropyCoder(prior, fingerprint).decode(payload, grid, info.rate_point + 1, header)
+    with open_stereo(resource("sample/street")) as source:
+        side = np.asarray(Image.fromarray(source[0].right).resize((256, 128)))
+    packet, views = ParsedPacket(info, tokens, len(data), 0.0), [SideView(side)]
+    expected = np.split(np.asarray(Image.open(pictures)), 2)
+    decoders = {dtype: Decoder.from_pretrained(dtype=dtype) for dtype in ("float32", "bfloat16")}
+    for wanted, options in zip(expected, ({"steps": 1}, {"steps": 2, "seed": 1}), strict=True):
+        for dtype, least in (("float32", 60), ("bfloat16", 50)):
+            picture = decoders[dtype].decode(packet, views, caption="a street", **options).image
+            assert psnr(picture, wanted) > least, (dtype, options)
+
+
+def test_bfloat16_changes_the_products_alone(scene, encoder, tiny_bundle):
+    image, view = scene(101, 333), SideView(scene(101, 333, seed=1), 1.5)
+    data, other = encoder.encode(image), encoder.encode(scene(64, 128))
+    exact, half = (Decoder.from_pretrained(tiny_bundle, dtype=dtype) for dtype in ("float32", "bfloat16"))
+    assert (exact.dtype, half.dtype) == ("float32", "bfloat16")
+    packets = exact.read(data), half.read(data)
+    assert all(np.array_equal(*pair) for pair in zip(*(packet.tokens for packet in packets), strict=True))
+    one, two = (decoder.decode(data, [view], caption="a street", steps=2) for decoder in (exact, half))
+    assert not np.array_equal(one.image, two.image)
+    assert psnr(one.image, two.image) > 35 and np.abs(one.mask.astype(int) - two.mask).max() < 16
+    half.decode(other)  # of another size
+    again = half.decode(packets[1], [view], caption="a street", steps=2)
+    np.testing.assert_array_equal(again.image, two.image)
