@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from mdic_ros.describe import describe_bag
-from mdic_ros.offline import (
-    DecodeOptions,
-    EncodeOptions,
-    decode_bag,
-    encode_recording,
-    payload_kbps,
-)
 from PIL import Image
 
-from mdic_ros.codec import Decoder, Encoder, inspect
+from mdic_ros.cli.describe import describe_bag
+from mdic_ros.cli.offline import decode_bag, encode_recording
+from mdic_ros.codec import Decoder, Encoder, SideView, inspect
 from mdic_ros.codec.images import resize_image
 from mdic_ros.datasets import CameraInfo, DatasetError, open_stereo, write_bag
 from mdic_ros.datasets.bag import BagReader
@@ -33,10 +28,13 @@ from mdic_ros.datasets.messages import (
     make_image,
     stamp_ns,
 )
+from mdic_ros.datasets.timing import payload_kbps
+from mdic_ros.stream import DecodeSettings, EncodeSettings
 
 MS = 1_000_000
 START = 1_317_042_272_345_808_896
 SIZE = (64, 128)
+CODED = EncodeSettings(coded_height=64, coded_width=128)
 P = [[200.0, 0, 80, 0], [0, 200, 40, 0], [0, 0, 1, 0]]
 
 
@@ -93,7 +91,7 @@ def rewrite(path: Path, output: Path, change: Any) -> Path:
 
 class TestEncode:
     def test_bag_holds_what_decoding_needs(self, street: Path, tmp_path: Path, encoder: Encoder) -> None:
-        summary = encode_recording(street, tmp_path / "c", encoder, EncodeOptions(size=SIZE))
+        summary = encode_recording(street, tmp_path / "c", encoder, CODED)
         with BagReader(tmp_path / "c") as reader:
             assert {name: topic.count for name, topic in reader.topics.items()} == {
                 "/stereo/left/bitstream": 4,
@@ -110,14 +108,14 @@ class TestEncode:
         assert summary.bpp == pytest.approx(8 * summary.mean_bytes / (64 * 128))
 
     def test_packets_are_those_of_the_encoder(self, street: Path, tmp_path: Path, encoder: Encoder) -> None:
-        encode_recording(street, tmp_path / "c", encoder, EncodeOptions(size=SIZE))
+        encode_recording(street, tmp_path / "c", encoder, CODED)
         for index, packet in enumerate(packets(tmp_path / "c")):
             assert packet == encoder.encode(resize_image(picture(index), *SIZE))
 
     def test_the_right_camera(
         self, street: Path, tmp_path: Path, encoder: Encoder, decoder: Decoder, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        encode_recording(street, tmp_path / "c", encoder, EncodeOptions(size=SIZE, view="right"))
+        encode_recording(street, tmp_path / "c", encoder, replace(CODED, view="right"))
         with BagReader(tmp_path / "c") as reader:
             assert {name: topic.count for name, topic in reader.topics.items()} == {
                 "/stereo/right/bitstream": 4,
@@ -133,20 +131,20 @@ class TestEncode:
         describe_bag(tmp_path / "c")
         told = capsys.readouterr().out
         assert "4 packets of the right camera" in told and "right minus left -0.500 ms" in told
-        summary = decode_bag(tmp_path / "c", tmp_path / "d", decoder, DecodeOptions(caption=""))
+        summary = decode_bag(tmp_path / "c", tmp_path / "d", decoder, DecodeSettings(caption=""))
         assert summary.without_side == 0
         first = from_image_message(read(tmp_path / "d", "/stereo/right/image_reconstructed")[0], "first")
         side = resize_image(picture(0), *SIZE)
-        expected = decoder.decode(bytes(messages[0].data), side, caption="").image
+        expected = decoder.decode(bytes(messages[0].data), [SideView(side)], caption="").image
         np.testing.assert_array_equal(first, expected)
 
     def test_a_recording_of_the_right_camera_alone(self, street: Path, tmp_path: Path, encoder: Encoder) -> None:
         alone = rewrite(street, tmp_path / "alone", lambda topic, message: message if "right" in topic else None)
         options = {"right_topic": "/stereo/right/image_raw"}
-        encode_recording(alone, tmp_path / "c", encoder, EncodeOptions(size=SIZE, view="right"), **options)
+        encode_recording(alone, tmp_path / "c", encoder, replace(CODED, view="right"), **options)
         assert len(packets(tmp_path / "c", "/stereo/right/bitstream")) == 4
         with pytest.raises(DatasetError):
-            encode_recording(alone, tmp_path / "d", encoder, EncodeOptions(size=SIZE), **options)
+            encode_recording(alone, tmp_path / "d", encoder, CODED, **options)
 
     def test_the_right_camera_of_files(self, street: Path, tmp_path: Path, encoder: Encoder) -> None:
         for index in range(2):
@@ -154,7 +152,7 @@ class TestEncode:
                 file = tmp_path / "pairs" / side / f"{index}.png"
                 file.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(picture(index + offset)).save(file)
-        encode_recording(tmp_path / "pairs", tmp_path / "c", encoder, EncodeOptions(view="right"))
+        encode_recording(tmp_path / "pairs", tmp_path / "c", encoder, EncodeSettings(view="right"))
         assert packets(tmp_path / "c", "/stereo/right/bitstream") == [
             encoder.encode(picture(index + 10), view="right") for index in range(2)
         ]
@@ -162,14 +160,14 @@ class TestEncode:
         assert bytes(kept.data) == (tmp_path / "pairs" / "left" / "0.png").read_bytes()
 
     def test_headers_are_copied_and_frames_counted(self, street: Path, tmp_path: Path, encoder: Encoder) -> None:
-        encode_recording(street, tmp_path / "c", encoder, EncodeOptions(size=SIZE))
+        encode_recording(street, tmp_path / "c", encoder, CODED)
         messages = read(tmp_path / "c", "/stereo/left/bitstream")
         assert [stamp_ns(m.header) for m in messages] == [START + i * 100 * MS for i in range(4)]
         assert {m.header.frame_id for m in messages} == {"stereo_left"}
         assert [m.sequence for m in messages] == [0, 1, 2, 3]
 
     def test_stream_info(self, street: Path, tmp_path: Path, encoder: Encoder) -> None:
-        encode_recording(street, tmp_path / "c", encoder, EncodeOptions(size=SIZE))
+        encode_recording(street, tmp_path / "c", encoder, CODED)
         (info,) = read(tmp_path / "c", "/stereo/left/stream_info")
         assert (info.height, info.width, info.coded_height, info.coded_width) == (80, 160, *SIZE)
         assert (info.encoding, info.model_id, info.fingerprint) == (
@@ -182,23 +180,23 @@ class TestEncode:
         assert (info.camera_info.width, info.camera_info.k[0]) == (160, 200.0)  # at the source size
 
     def test_side_messages_pass_byte_by_byte(self, street: Path, tmp_path: Path, encoder: Encoder) -> None:
-        encode_recording(street, tmp_path / "c", encoder, EncodeOptions(size=SIZE))
+        encode_recording(street, tmp_path / "c", encoder, CODED)
         topics = ["/stereo/right/image_raw", "/stereo/right/camera_info"]
         with BagReader(street) as before, BagReader(tmp_path / "c") as after:
             assert list(before.messages(topics)) == list(after.messages(topics))
 
     def test_rate_options(self, street: Path, tmp_path: Path, encoder: Encoder) -> None:
-        coarse = encode_recording(street, tmp_path / "a", encoder, EncodeOptions(rate_point=0, size=SIZE))
-        fine = encode_recording(street, tmp_path / "b", encoder, EncodeOptions(size=SIZE))
+        coarse = encode_recording(street, tmp_path / "a", encoder, replace(CODED, rate_point=0))
+        fine = encode_recording(street, tmp_path / "b", encoder, CODED)
         assert set(coarse.rate_points) == {0}
         assert set(fine.rate_points) == {encoder.rate_points - 1}
         budget = max(coarse.sizes)
-        small = encode_recording(street, tmp_path / "d", encoder, EncodeOptions(max_bytes=budget, size=SIZE))
+        small = encode_recording(street, tmp_path / "d", encoder, replace(CODED, max_bytes_per_frame=budget))
         assert max(small.sizes) <= budget
 
     def test_frames_over_budget_are_left_out(self, street: Path, tmp_path: Path, encoder: Encoder) -> None:
         with pytest.raises(DatasetError, match="not one frame could be encoded"):
-            encode_recording(street, tmp_path / "c", encoder, EncodeOptions(max_bytes=1, size=SIZE))
+            encode_recording(street, tmp_path / "c", encoder, replace(CODED, max_bytes_per_frame=1))
         assert not (tmp_path / "c").exists()
 
     def test_bag_and_files_give_the_same_packets(self, tmp_path: Path, encoder: Encoder) -> None:
@@ -207,8 +205,8 @@ class TestEncode:
             for index in range(2):
                 Image.fromarray(picture(index)).save(tmp_path / "f" / side / f"{index}.png")
         write_bag(open_stereo(tmp_path / "f"), tmp_path / "bag", storage="sqlite3")
-        encode_recording(tmp_path / "f", tmp_path / "a", encoder, EncodeOptions(size=SIZE))
-        encode_recording(tmp_path / "bag", tmp_path / "b", encoder, EncodeOptions(size=SIZE))
+        encode_recording(tmp_path / "f", tmp_path / "a", encoder, CODED)
+        encode_recording(tmp_path / "bag", tmp_path / "b", encoder, CODED)
         assert packets(tmp_path / "a") == packets(tmp_path / "b")
         (side, *_) = read(tmp_path / "a", "/stereo/right/image_raw/compressed")
         assert bytes(side.data) == (tmp_path / "f" / "right" / "0.png").read_bytes()
@@ -230,7 +228,7 @@ class TestEncode:
             return message
 
         broken = rewrite(street, tmp_path / "broken", change)
-        summary = encode_recording(broken, tmp_path / "c", encoder, EncodeOptions(size=SIZE))
+        summary = encode_recording(broken, tmp_path / "c", encoder, CODED)
         assert len(summary.sizes) == 3
         assert len(summary.failures) == 1
         assert [m.sequence for m in read(tmp_path / "c", "/stereo/left/bitstream")] == [0, 1, 2]
@@ -239,9 +237,7 @@ class TestEncode:
         lonely = rewrite(street, tmp_path / "l", lambda topic, m: m if "left" in topic else None)
         with pytest.raises(DatasetError, match="no stereo pair"):
             encode_recording(lonely, tmp_path / "c", encoder)
-        summary = encode_recording(
-            lonely, tmp_path / "c", encoder, EncodeOptions(size=SIZE), left_topic="/stereo/left/image_raw"
-        )
+        summary = encode_recording(lonely, tmp_path / "c", encoder, CODED, left_topic="/stereo/left/image_raw")
         assert len(summary.sizes) == 4
 
 
@@ -249,7 +245,7 @@ class TestEncode:
 def coded(street: Path, encoder: Encoder) -> Path:
     """The street encoded at 64x128."""
     path = street.parent / "coded"
-    encode_recording(street, path, encoder, EncodeOptions(size=SIZE))
+    encode_recording(street, path, encoder, CODED)
     return path
 
 
@@ -276,16 +272,16 @@ class TestDecode:
         assert math.isnan(report.age_ms)
 
     def test_pictures_are_those_of_the_decoder(self, coded: Path, tmp_path: Path, decoder: Decoder) -> None:
-        decode_bag(coded, tmp_path / "d", decoder, DecodeOptions(steps=2, seed=5))
+        decode_bag(coded, tmp_path / "d", decoder, DecodeSettings(steps=2, seed=5))
         got = from_image_message(read(tmp_path / "d", "/stereo/left/image_reconstructed")[0], "x")
         side = resize_image(picture(10), *SIZE)
-        expected = decoder.decode(packets(coded)[0], side, steps=2, seed=5)
+        expected = decoder.decode(packets(coded)[0], [SideView(side)], steps=2, seed=5)
         np.testing.assert_array_equal(got, expected.image)
 
     def test_twice_the_same(
         self, coded: Path, street: Path, tmp_path: Path, encoder: Encoder, decoder: Decoder
     ) -> None:
-        encode_recording(street, tmp_path / "again", encoder, EncodeOptions(size=SIZE))
+        encode_recording(street, tmp_path / "again", encoder, CODED)
         assert packets(tmp_path / "again") == packets(coded)
         for name in ("a", "b"):
             decode_bag(coded, tmp_path / name, decoder)
@@ -296,7 +292,7 @@ class TestDecode:
 
     def test_captions(self, coded: Path, tmp_path: Path, decoder: Decoder) -> None:
         def captions(name: str, **options: Any) -> list[str]:
-            decode_bag(coded, tmp_path / name, decoder, DecodeOptions(**options))
+            decode_bag(coded, tmp_path / name, decoder, DecodeSettings(**options))
             return [report.caption for report in read(tmp_path / name, "/stereo/left/report")]
 
         sides = [resize_image(picture(10 + i), *SIZE) for i in range(4)]
@@ -314,8 +310,40 @@ class TestDecode:
         assert report.caption == ""
 
     def test_side_images_out_of_slop(self, coded: Path, tmp_path: Path, decoder: Decoder) -> None:
-        summary = decode_bag(coded, tmp_path / "d", decoder, DecodeOptions(slop_s=0.0001))
+        summary = decode_bag(coded, tmp_path / "d", decoder, DecodeSettings(sync_slop_s=0.0001))
         assert summary.without_side == 4
+
+    @pytest.mark.parametrize("stamp", [0, 5 * MS])
+    def test_stamps_that_say_nothing_pair_by_recording_time(
+        self, street: Path, tmp_path: Path, encoder: Encoder, decoder: Decoder, stamp: int
+    ) -> None:
+        """A driver that leaves header.stamp empty, or writes the same one all the time."""
+
+        def change(topic: str, message: Any) -> Any:
+            message.header = make_header(stamp, message.header.frame_id)
+            return message
+
+        frozen = rewrite(street, tmp_path / "frozen", change)
+        summary = encode_recording(frozen, tmp_path / "c", encoder, CODED)
+        assert len(summary.notes) == 1 and "header.stamp" in summary.notes[0]
+        summary = decode_bag(tmp_path / "c", tmp_path / "d", decoder, DecodeSettings(caption="", rectify=False))
+        assert summary.without_side == 0
+        assert any("paired by arrival" in note for note in summary.notes)
+        for index, message in enumerate(read(tmp_path / "d", "/stereo/left/image_reconstructed")):
+            side = SideView(resize_image(picture(index + 10), *SIZE))
+            expected = decoder.decode(packets(tmp_path / "c")[index], [side], caption="").image
+            np.testing.assert_array_equal(from_image_message(message, "x"), expected)
+
+    def test_images_without_partner_are_counted(
+        self, street: Path, tmp_path: Path, encoder: Encoder, decoder: Decoder
+    ) -> None:
+        def change(topic: str, message: Any) -> Any:
+            gone = topic == "/stereo/right/image_raw" and stamp_ns(message.header) < START
+            return None if gone else message
+
+        summary = encode_recording(rewrite(street, tmp_path / "less", change), tmp_path / "c", encoder, CODED)
+        assert summary.unpaired == (1, 0)
+        assert decode_bag(tmp_path / "c", tmp_path / "d", decoder).without_side == 1
 
     def test_broken_side_image_counts_as_missing(self, coded: Path, tmp_path: Path, decoder: Decoder) -> None:
         def change(topic: str, message: Any) -> Any:
