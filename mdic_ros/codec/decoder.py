@@ -21,7 +21,7 @@ from mdic_ros.codec.components import load
 from mdic_ros.codec.entropy_coding import EntropyCoder
 from mdic_ros.codec.images import Image, check_image, mirrored
 from mdic_ros.codec.precision import Dtype, choose_dtype
-from mdic_ros.errors import ImageError
+from mdic_ros.errors import ImageError, MdicError
 from mdic_ros.models.autoencoder import encode_latent
 from mdic_ros.models.entropy.exact import ExactPrior
 from mdic_ros.models.low_precision import use_bfloat16
@@ -89,7 +89,7 @@ class Decoder:
     ) -> None:
         if threads:
             torch.set_num_threads(threads)
-        self.device = torch.device(device)
+        self.device = _device(device)
         self.dtype = choose_dtype(dtype, self.device)
         self.model_id, self.fingerprint = bundle.model_id, bundle.fingerprint
         self._identity = bytes.fromhex(bundle.fingerprint)
@@ -127,6 +127,7 @@ class Decoder:
 
         Raises:
             BundleError: the folder is no whole, undamaged bundle.
+            MdicError: there is no such device.
         """
         return cls(Bundle(path), device, dtype, threads)
 
@@ -283,3 +284,19 @@ def _to_image(picture: Tensor, info: BitstreamInfo) -> Image:
     pixels = (picture[0, :, : info.height, : info.width].float().clamp(-1, 1) + 1) * 127.5
     image: Image = pixels.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
     return mirrored(image) if info.view == "right" else np.ascontiguousarray(image)
+
+
+def _device(name: str | torch.device) -> torch.device:
+    """A device that is there.
+
+    Raises:
+        MdicError: it is not; the text says which ones are.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter where PyTorch was built without CUDA
+        count = torch.cuda.device_count()
+        there = f"cpu or cuda:0 to cuda:{count - 1}" if count else "cpu, since PyTorch finds no CUDA here"
+        raise MdicError(f"no device '{name}' here: take {there}") from error
+    return device
