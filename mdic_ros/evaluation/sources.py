@@ -82,7 +82,8 @@ def read_pairs(path: Path, limit: int | None = None, both_orders: bool = False) 
             one as its side image: the paper's protocol for KITTI, 790 pairs.
 
     Raises:
-        DatasetError: no recording; one is incomplete or damaged; two images of a pair differ in size.
+        DatasetError: no recording, or one is incomplete or damaged.
+        ImageError: an image is damaged, or two images of a pair differ in size.
     """
     for recording in find_recordings(path):
         inside = recording.relative_to(path).as_posix()

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from mdic_ros.datasets import DatasetError, open_stereo, write_bag
+from mdic_ros.errors import ImageError
 from mdic_ros.evaluation.sources import AGES, default_protocol, find_recordings, read_pairs
 
 
@@ -154,5 +155,5 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
         list(read_pairs(tmp_path))
     drive(tmp_path, 1)
     Image.fromarray(flat(1)[:, :8]).save(tmp_path / "right" / "000000.png")
-    with pytest.raises(DatasetError, match="different sizes"):
+    with pytest.raises(ImageError, match="different sizes"):
         list(read_pairs(tmp_path))
