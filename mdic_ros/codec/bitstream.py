@@ -16,8 +16,8 @@ FINGERPRINT_BYTES = 32
 MIN_HEIGHT, MIN_WIDTH, MAX_SIDE = 64, 128, 4096
 MAX_SCALES = 16  # the rate point is a nibble
 
-#: Images are padded to whole multiples of this many pixels, so that token grids down to a quarter of the feature grid are
-#: whole, and so are four levels of the denoiser on the latent (8 pixels).
+#: Images are padded to whole multiples of this many pixels, so that token grids down to a quarter of the feature grid
+#: are whole, and so are four levels of the denoiser on the latent (8 pixels).
 MULTIPLE = 64
 FEATURE_STRIDE = 16  #: pixels per position of the feature grid
 

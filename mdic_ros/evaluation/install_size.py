@@ -62,7 +62,7 @@ def _closure(extra: str) -> set[str] | None:
 
 
 def _requirements(distribution: str, extras: set[str]) -> Iterator[tuple[str, set[str]]]:
-    """Names, with extras, that a distribution requires. Of markers only the extra counts: what is absent is left out."""
+    """Names, with extras, that a distribution requires. Only markers of extras count: absent ones are left out."""
     for text in metadata.requires(distribution) or []:
         requirement, _, marker = text.partition(";")
         wanted = re.search(r"extra\s*==\s*['\"]([^'\"]+)['\"]", marker)

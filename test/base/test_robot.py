@@ -88,6 +88,12 @@ def test_bags(mdic, picture, views, tmp_path):
     assert done.returncode == 0 and "bitstream" in done.stdout
 
 
+def test_bench_of_the_robots_half(mdic):
+    done = mdic("bench", "--encode-only", "--size", "64x128", "--frames", 2)
+    assert done.returncode == 0, done.stderr
+    assert "**encode**" in done.stdout and "**installed**" in done.stdout and "**decode**" not in done.stdout
+
+
 @pytest.mark.parametrize(
     ("call", "extra"),
     [

@@ -38,7 +38,7 @@ def test_it_is_written_anew_as_it_was(tiny_bundle, copy, scene):
 def test_a_damaged_bundle_does_not_become_a_valid_one(copy):
     file = copy / "unet" / "config.json"
     file.write_text(file.read_text() + " ")
-    with pytest.raises(BundleError, match="config.json is not the file"):
+    with pytest.raises(BundleError, match=r"config\.json is not the file"):
         export_encoder(Bundle(copy))
     shutil.rmtree(copy / "unet")
     with pytest.raises(BundleError, match="missing"):
