@@ -1,9 +1,9 @@
 """rosbag2 files (mcap, sqlite3) read without ROS, our own messages included.
 
-The storage files are read with the pure-Python library `rosbags`, one by one. metadata.yaml is read here, for what
-the files do not know themselves: which of them belong to the bag, how they are compressed, and how many messages each
-topic should have. What else it says is edited by hand before `ros2 bag play`, or lost by `ros2 bag reindex`, and does
-not decide whether messages are found.
+The storage files are read with the pure-Python library `rosbags`, one by one. metadata.yaml is read here, for what the
+files do not know themselves: which of them belong to the bag, and how many messages each topic should have. What else
+it says is edited by hand before `ros2 bag play`, or lost by `ros2 bag reindex`, and does not decide whether messages
+are found.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 
 _STORAGES = (".mcap", ".db3")
 _ROS1 = b"#ROSBAG V"
+_ZSTD = b"\x28\xb5\x2f\xfd"
 #: Most bytes that one compressed message may become.
 _MOST_MESSAGE_BYTES = 1 << 30
 
@@ -93,7 +94,6 @@ class _Metadata:
     """What metadata.yaml says that is believed, or compared with what is there."""
 
     files: list[Path]
-    compressed_messages: bool = False
     topics: dict[str, Topic] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
 
@@ -105,7 +105,7 @@ def _read_metadata(folder: Path) -> _Metadata:
         tree = yaml.load(read_text(file), getattr(yaml, "CSafeLoader", yaml.SafeLoader))["rosbag2_bagfile_information"]
         mode = str(tree.get("compression_mode") or "").lower()
         form = str(tree.get("compression_format") or "zstd").lower()
-        found = _Metadata([folder / PurePath(name).name for name in tree["relative_file_paths"]], mode == "message")
+        found = _Metadata([folder / PurePath(name).name for name in tree["relative_file_paths"]])
         for entry in tree["topics_with_message_count"]:
             topic = entry["topic_metadata"]
             found.topics[topic["name"]] = Topic(str(topic["type"]), int(entry["message_count"]))
@@ -242,6 +242,8 @@ class BagReader:
                 ".db3": f"'sqlite3 {quoted} .recover | sqlite3 recovered.db3' saves what is whole",
             }
             mend = mends.get(file.suffix, "copy it again from the source")
+            if "Profile is not ros2" in reason:
+                mend = "it was recorded by something else than ROS 2, convert it with 'ros2 bag convert'"
             raise DatasetError(f"{file} is damaged, incomplete or not a bag ({reason}); {mend}") from error
 
     @property
@@ -249,9 +251,9 @@ class BagReader:
         """All topics by name, in order of their names."""
         found = {name: Topic(topic.msgtype, 0) for name, topic in self._metadata.topics.items()}
         for connection in self._connections:
-            earlier = found.get(connection.topic)
-            count = connection.msgcount + (earlier.count if earlier else 0)
-            found[connection.topic] = Topic(connection.msgtype, count)
+            earlier = found.get(connection.topic, Topic(connection.msgtype, 0))
+            msgtype = connection.msgtype if connection.msgcount else earlier.msgtype
+            found[connection.topic] = Topic(msgtype, connection.msgcount + earlier.count)
         return dict(sorted(found.items()))
 
     @property
@@ -280,7 +282,7 @@ class BagReader:
                 sources.append(reader.messages(wanted, start_ns, stop_ns))
         with self._errors():
             for connection, time_ns, data in heapq.merge(*sources, key=lambda message: message[1]):
-                if self._metadata.compressed_messages:
+                if data[:4] == _ZSTD:  # a CDR message begins with 0
                     data = _decompress(data)
                 read += 1
                 yield Message(connection.topic, connection.msgtype, time_ns, data)
@@ -350,6 +352,8 @@ def _check_head(file: Path) -> None:
             head = stream.read(64)
     except OSError as error:
         raise DatasetError(f"{file} cannot be read: {error.strerror}") from error
+    if not head:
+        raise DatasetError(f"{file} is empty; copy it again from the source")
     if is_lfs_pointer(head):
         raise DatasetError(f"{file} is a pointer of Git LFS, the bag itself is not here; fetch it with 'git lfs pull'")
     if head.startswith(_ROS1):

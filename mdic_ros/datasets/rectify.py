@@ -111,8 +111,13 @@ class _Rectifier:
 
     def __init__(self, info: CameraInfo, size: Size | None) -> None:
         self._cv2 = _cv2()
-        self._info, self._size = info, size
+        self._size = size
         self._fisheye = is_fisheye(info.distortion_model)
+        if not any(info.d):
+            info = replace(info, d=(0.0,) * 4)
+        if len(info.d) not in ((4,) if self._fisheye else (4, 5, 8, 12, 14)):
+            raise DatasetError(f"D has {len(info.d)} numbers, '{info.distortion_model}' has others; calibrate again")
+        self._info = info
         self._maps: dict[Size, Any] = {}
 
     def __call__(self, image: RGB) -> RGB:
@@ -212,7 +217,8 @@ def _renamed(camera: Camera, info: CameraInfo) -> Camera:
 
 def _check_pair(source: StereoSource, left: CameraInfo, right: CameraInfo) -> None:
     for name, info in (("left", left), ("right", right)):
-        if not (info.p[0, 0] > 0 and info.p[1, 1] > 0 and abs(np.linalg.det(info.r) - 1) < 1e-3):
+        finite = all(np.isfinite(numbers).all() for numbers in (info.k, info.d, info.r, info.p))
+        if not (finite and info.p[0, 0] > 0 and info.p[1, 1] > 0 and abs(np.linalg.det(info.r) - 1) < 1e-3):
             raise DatasetError(
                 f"{source.path}: the calibration of the {name} camera has no R and P to rectify with; calibrate both "
                 "cameras together, e.g. with camera_calibration"

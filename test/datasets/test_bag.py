@@ -210,8 +210,15 @@ def test_compressed_bags(tmp_path: Path, plugin: StoragePlugin, mode: Compressio
     with BagReader(tmp_path / "b") as reader:
         (read,) = reader.messages()
     assert (read.time_ns, read.data) == (3, bytes(data))
+    (file,) = (file for file in (tmp_path / "b").iterdir() if file.name != "metadata.yaml")
+    with BagReader(file) as reader:  # alone it does not say how its messages are compressed
+        assert [message.data for message in reader.messages()] == [bytes(data)]
 
 
+#: A whole MCAP file without messages, whose profile is not ros2.
+MCAP_OF_OTHERS = (
+    b"\x89MCAP0\r\n\x01\x08\0\0\0\0\0\0\0" + bytes(8) + b"\x02\x14\0\0\0\0\0\0\0" + bytes(20) + b"\x89MCAP0\r\n"
+)
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 345\n"
 
 
@@ -224,7 +231,8 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 345\n"
         ("x.mcap", LFS, "git lfs pull"),
         ("x.db3", LFS, "git lfs pull"),
         ("x.mcap", b"\x89MCAP0\r\n" + bytes(100), r"mcap recover \S*x\.mcap"),
-        ("x.mcap", b"", "empty"),
+        ("x.mcap", b"", "is empty; copy it again"),
+        ("x.mcap", MCAP_OF_OTHERS, "something else than ROS 2"),
         ("x.db3", b"SQLite format 3\0" + bytes(84), r"sqlite3 \S*x\.db3 \.recover"),
         ("x.mcap.zstd", b"\x28\xb5\x2f\xfd" + bytes(9), "damaged"),
     ],

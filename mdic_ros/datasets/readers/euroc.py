@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _CAMERAS = ("cam0", "cam1")
-#: Largest rotation between two cameras, in radians, that still counts as rectified: 0.3 rows at a width of 640.
+#: Largest rotation between two cameras, in radians, that is still rectified: half a row at a focal length of 500.
 _MOST_ROTATION = 1e-3
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from mdic_ros.datasets import CameraInfo, DatasetError, open_stereo, write_bag
+from mdic_ros.datasets.bag import BagReader
 from mdic_ros.datasets.bag_writer import BagWriter
 from mdic_ros.datasets.images import RGB
-from mdic_ros.datasets.messages import IMAGE, make_camera_info, make_header, make_image, typestore
+from mdic_ros.datasets.messages import CAMERA_INFO, IMAGE, make_camera_info, make_header, make_image, typestore
 from mdic_ros.errors import ImageError
 
 SECOND = 1_000_000_000
@@ -200,6 +201,31 @@ def test_rectifying_takes_the_calibration_of_a_pair(tmp_path: Path, caplog: pyte
     with caplog.at_level(logging.WARNING):
         assert len(open_stereo(tmp_path / "good", rectify_images=True)) == 1
     assert "is rectified already" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"distortion_model": "fov"}, "distortion model 'fov' is none of"),
+        ({"distortion_model": "equidistant"}, "D has 5 numbers"),
+        ({"d": np.full(5, np.nan)}, "no R and P to rectify with"),
+        ({"k": np.full(9, np.inf)}, "no R and P to rectify with"),
+        ({"p": np.zeros(12)}, "no R and P to rectify with"),
+        ({"r": np.ones(9)}, "no R and P to rectify with"),
+    ],
+)
+def test_hostile_calibrations(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    pytest.importorskip("cv2")
+    calibrated(tmp_path / "a", "image_raw", -0.3)
+    with BagReader(tmp_path / "a") as reader, BagWriter(tmp_path / "b") as writer:
+        for message in reader.messages():
+            decoded = reader.decode(message)
+            if message.msgtype == CAMERA_INFO:
+                for name, value in changes.items():
+                    setattr(decoded, name, value)
+            writer.write(message.topic, decoded, message.time_ns)
+    with pytest.raises(DatasetError, match=words):
+        open_stereo(tmp_path / "b", rectify_images=True)
 
 
 def test_rectifying_without_calibration(tmp_path: Path, write_pairs: Any) -> None:
