@@ -175,7 +175,7 @@ class BagReader:
             return _read_metadata(path)
         files = _storage_files(path)
         if not files:
-            raise DatasetError(f"{path} has neither metadata.yaml nor .mcap or .db3 files; it is not a bag")
+            raise DatasetError(f"{path} has neither metadata.yaml nor .mcap or .db3 files; name a bag's folder or file")
         # rosbag2 numbers the parts of a bag: drive_0.mcap, drive_1.mcap
         if len({re.sub(r"_\d+$", "", file.name.partition(".")[0]) for file in files}) > 1:
             names = ", ".join(file.name for file in files[:8])
@@ -305,7 +305,8 @@ class BagReader:
             return store.deserialize_cdr(message.data, name)
         except Exception as error:
             raise DatasetError(
-                f"{self.path}: a message of {message.topic} is not a {name} ({error or type(error).__name__})"
+                f"{self.path}: a message of {message.topic} is not a {name} ({error or type(error).__name__}); it is "
+                "damaged, or of another version of that type"
             ) from error
 
     def _own_types(self) -> Typestore:

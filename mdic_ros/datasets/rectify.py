@@ -243,7 +243,8 @@ def refuse_unrectified(path: Path, why: str) -> None:
     """
     if why:
         raise DatasetError(
-            f"{path} is not rectified ({why}): add --rectify-images, or --no-rectify-images if it is after all"
+            f"{path} is not rectified ({why}): add --rectify-images, or --no-rectify-images if it is after all; where "
+            "there is no such option, 'mdic bag write --rectify-images' makes a rectified bag first"
         )
 
 
