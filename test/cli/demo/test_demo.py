@@ -115,7 +115,7 @@ class TestWhole:
     def test_figures_agree_with_the_bag_and_the_recording(
         self, done: tuple[Path, str], drive: Path, tiny_bundle: Path
     ) -> None:
-        from mdic_ros.codec import Decoder, Encoder
+        from mdic_ros.codec import Decoder, Encoder, SideView
 
         out, _ = done
         figures = json.loads((out / "figures.json").read_text())
@@ -156,7 +156,7 @@ class TestWhole:
             # nothing happened on the way that the codec alone would not do
             assert bytes(packet.data) == encoder.encode(original)
             again = Decoder.from_pretrained(tiny_bundle).decode(
-                bytes(packet.data), side, caption=row["caption"], steps=2
+                bytes(packet.data), [SideView(side)], caption=row["caption"], steps=2
             )
             assert psnr(again.image, decoded) > 40  # the node may use another number of threads
 
