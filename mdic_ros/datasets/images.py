@@ -73,9 +73,7 @@ def _open(file: IO[bytes], name: str) -> Image.Image:
         raise ImageError(f"{name}: damaged, or not a PNG, JPEG or WebP image; copy it again, or convert it to PNG")
     # Of 16 bits per channel Pillow keeps the upper 8 without a word, except of grey.
     if head[12:16] == b"IHDR" and head[24:25] == b"\x10":
-        raise ImageError(
-            f"{name}: more than 8 bits per channel; convert a copy to 8 bits, e.g. 'mogrify -depth 8 *.png'"
-        )
+        raise ImageError(f"{name}: more than 8 bits per channel; convert a copy to 8, e.g. 'mogrify -depth 8 *.png'")
     image = Image.open(file, formats=tuple(FORMATS))
     if image.width * image.height > MAX_PIXELS:
         size = f"{image.height}x{image.width}"

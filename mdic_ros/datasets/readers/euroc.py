@@ -21,9 +21,10 @@ from mdic_ros.datasets.errors import DatasetError
 from mdic_ros.datasets.files import ImagePair, Unpaired, only, read_text
 from mdic_ros.datasets.images import first_readable, is_grey
 from mdic_ros.datasets.reader import OpenOptions, Reader
-from mdic_ros.datasets.rectify import is_fisheye, rectifying_pair, settle
+from mdic_ros.datasets.rectify import is_fisheye, rectifying_pair, refuse_unrectified, settle
 from mdic_ros.datasets.stereo import Camera, FileStereoSource, StereoFrame, StereoSource
 from mdic_ros.datasets.timing import pair_nearest
+from mdic_ros.extras import MissingExtraError
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,8 @@ def open_sequence(path: Path, options: OpenOptions) -> StereoSource:
         log.warning("%s: %d images of cam0 and %d of cam1 have no partner and are left out", folder, *unpaired)
     rig = _read_rig(folder)
     why = _unrectified(rig) if rig else "it has no calibration, and images of this layout are as the cameras took them"
+    if options.rectify_images is None:
+        refuse_unrectified(folder, why)
     left, right = _infos(rig, why, options) if rig else (None, None)
     frames = [
         StereoFrame.of_files(
@@ -208,8 +211,14 @@ def _unrectified(rig: _Rig) -> str:
 
 
 def _infos(rig: _Rig, why: str, options: OpenOptions) -> tuple[CameraInfo, CameraInfo]:
+    """Calibrations of the two cameras; without R and P if there is no OpenCV and images are taken as they are."""
     if why:
-        return rectifying_pair(*rig) if options.rectify_images else (rig.left, rig.right)
+        try:
+            return rectifying_pair(*rig)
+        except MissingExtraError:
+            if options.rectify_images:
+                raise
+            return rig.left, rig.right
     p = np.hstack([rig.left.k, np.zeros((3, 1))])
     q = np.hstack([rig.right.k, np.zeros((3, 1))])
     q[0, 3] = rig.right.k[0, 0] * rig.right_from_left[0, 3]

@@ -148,6 +148,17 @@ def test_rectified_by_its_calibration(tmp_path: Path, model: str) -> None:
         assert bag.right_info.same_as(source.right_info)
 
 
+def test_a_bag_of_images_as_they_are_can_be_rectified_later(euroc: Path, tmp_path: Path) -> None:
+    with open_stereo(euroc, rectify_images=False) as source:
+        write_bag(source, tmp_path / "bag")
+    with pytest.raises(DatasetError, match="D is not 0 in the camera_info of /cam0/image_raw"):
+        open_stereo(tmp_path / "bag")
+    with open_stereo(tmp_path / "bag", rectify_images=True) as bag, open_stereo(euroc, rectify_images=True) as source:
+        np.testing.assert_array_equal(bag[0].right, source[0].right)
+        assert source.right_info is not None
+        assert source.right_info.same_as(bag.right_info)
+
+
 def test_calibration_of_kalibr(tmp_path: Path) -> None:
     """TUM-VI has no sensor.yaml but dso/camchain.yaml."""
     make(tmp_path, "equidistant")
