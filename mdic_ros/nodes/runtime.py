@@ -69,8 +69,8 @@ def run(name: str, factory: Callable[[], Any], args: Sequence[str] | None = None
     try:
         rclpy.init(args=args)
         initialised = True
-        node = factory()
         executor = SingleThreadedExecutor()
+        node = factory()
         executor.add_node(node)
         while rclpy.ok() and not stop.received:
             executor.spin_once(timeout_sec=_SPIN_S)  # Python acts on SIGHUP when this returns
