@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from mdic_ros.datasets import DatasetError, open_stereo
 from mdic_ros.datasets.bag import BagReader, is_bag
 from mdic_ros.datasets.bag_writer import BagWriter, Storage
 from mdic_ros.datasets.messages import BITSTREAM, make, make_header, peek_header, stamp_ns, typestore
+from mdic_ros.errors import ImageError
 
 SECOND = 1_000_000_000
 
@@ -298,3 +300,26 @@ def test_nothing_stays_open_or_behind_when_opening_fails(tmp_path: Path, write_p
     with pytest.raises(DatasetError, match=r"z\.db3"):
         BagReader(bag)
     assert not [link for link in Path("/proc/self/fd").iterdir() if str(bag) in str(link.resolve())]
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_damage_anywhere_is_a_dataset_error_or_none(tmp_path: Path, storage: Storage, write_pairs: Any) -> None:
+    bag = tmp_path / "b"
+    write_pairs(bag, [1, 2, 3], [1, 2, 3], [1, 2, 3], storage=storage)
+    whole = {file: file.read_bytes() for file in bag.iterdir()}
+    random = np.random.default_rng(0)
+    refused = 0
+    for _ in range(150):
+        for file, data in whole.items():
+            changed = np.frombuffer(data, np.uint8).copy()
+            places = random.integers(0, changed.size, random.choice([0, 1, 3, 30]))
+            changed[places] = random.integers(0, 256, places.size)
+            file.write_bytes(changed[: random.integers(1, changed.size)] if random.random() < 0.1 else changed)
+        try:
+            with open_stereo(bag, "bag") as source:
+                for frame in source:
+                    with contextlib.suppress(ImageError):
+                        frame.check()
+        except DatasetError:
+            refused += 1
+    assert 20 < refused < 150

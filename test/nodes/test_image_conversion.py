@@ -114,6 +114,13 @@ def test_png_is_exact_and_jpeg_is_close():
     assert np.abs(close.astype(int) - rgb).mean() < 3
 
 
+def test_nodes_take_what_files_and_bags_may_hold():
+    rgb = picture(8, 9)
+    np.testing.assert_array_equal(compressed_to_rgb(compressed(rgb, "WEBP", lossless=True)), rgb)
+    with pytest.raises(ImageError, match=r"^compressed image: .*'h264' is a piece of a video"):
+        compressed_to_rgb(SimpleNamespace(format="h264", data=b"\0\0\0\1g" + bytes(99)))
+
+
 def test_grey_and_transparent_files():
     grey = picture(8, 9)[..., 0]
     assert compressed_to_rgb(compressed(grey, "JPEG")).shape == (8, 9, 3)
