@@ -22,7 +22,7 @@ import numpy.typing as npt
 from mdic_ros.codec import Bundle, Encoder
 from mdic_ros.evaluation.bench_process import WARM_UP, measure_process
 from mdic_ros.evaluation.install_size import install_sizes
-from mdic_ros.evaluation.made import machine, versions
+from mdic_ros.evaluation.provenance import machine, versions
 from mdic_ros.extras import need
 
 Image = npt.NDArray[np.uint8]  #: H x W x 3 uint8 RGB

@@ -32,9 +32,10 @@ def page(
     Args:
         title: what was evaluated.
         summary: on what.
-        verdict: what it comes to, sentences.
-        report: for how it was made.
-        tables: by name: results, ablations, matched, anchors, bd, published, metrics, not_computed; any may be missing.
+        verdict: the conclusions, one sentence each.
+        report: for its provenance.
+        tables: by name: results, ablations, at_equal_bytes, anchors, bd, published, metrics, not_computed. Any may be
+            missing.
         plots: metric -> PNG file for light and for dark pages.
         sheets: contact sheets.
     """
@@ -45,7 +46,7 @@ def page(
         title=title,
         summary=summary,
         verdict=verdict,
-        made=report["made"],
+        provenance=report["provenance"],
         bundle=report["bundle"],
         drives=report["drives"],
         tables={table.name: table for table in tables},

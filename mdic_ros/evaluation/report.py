@@ -23,10 +23,10 @@ def markdown(report: dict[str, Any]) -> str:
     for table in tables(report):
         first, items = "".join(table.notes[:1]), "\n".join(f"- {note}" for note in table.notes[1:])
         parts += [f"## {table.title}", first, items, _markdown_table(table)]
-    made = report["made"]
-    versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
-    machine = ", ".join(f"{name}: {value}" for name, value in made["machine"].items())
-    parts += ["## To repeat it", f"    {made['command']}", f"{made['date']}. {machine}. {versions}."]
+    provenance = report["provenance"]
+    versions = ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())
+    machine = ", ".join(f"{name}: {value}" for name, value in provenance["machine"].items())
+    parts += ["## To repeat it", f"    {provenance['command']}", f"{provenance['date']}. {machine}. {versions}."]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -20,14 +20,14 @@ from accelerate import PartialState
 
 from mdic_ros.codec import Decoder, Encoder
 from mdic_ros.evaluation.anchors import ANCHORS, Anchor
+from mdic_ros.evaluation.at_equal_bytes import at_equal_bytes
 from mdic_ros.evaluation.bd import bd_psnr, bd_rate
 from mdic_ros.evaluation.errors import EvaluationError
 from mdic_ros.evaluation.evaluate import Pair, Progress, is_kept, load_pairs, measure, name_of, plan
-from mdic_ros.evaluation.made import machine, versions
-from mdic_ros.evaluation.matched import matched
 from mdic_ros.evaluation.metrics import ImageMetric, SetMetric
 from mdic_ros.evaluation.perceptual import load_metrics
 from mdic_ros.evaluation.protocol import coded_size
+from mdic_ros.evaluation.provenance import machine, versions
 from mdic_ros.evaluation.published import published
 from mdic_ros.evaluation.results import Lazy, Pictures, Row, Rows, Spool, group, summarise
 from mdic_ros.evaluation.sheets import Sheet, make_sheets
@@ -92,11 +92,12 @@ def run(
         raise EvaluationError("several processes meet in a folder: give one with --output")
     if not state.is_main_process:
         stage = _silent
-    encoder, decoder = Encoder.from_pretrained(model, state.device), Decoder.from_pretrained(model, state.device)
+    device = str(state.device)
+    encoder, decoder = Encoder.from_pretrained(model, device), Decoder.from_pretrained(model, device)
     anchors = ANCHORS if options.anchors else ()
     image_metrics, set_metrics, not_computed = load_metrics(options.weights)
-    made_with = versions()
-    maker = json.dumps([made_with, state.device.type])
+    software = versions()
+    maker = json.dumps([software, state.device.type, decoder.dtype])
     rows = Rows(output, encoder.fingerprint, protocol, state.process_index, maker)
     with tempfile.TemporaryDirectory(prefix="mdic_eval_") as scratch:
         spool = Path(scratch) / "pairs"
@@ -152,17 +153,17 @@ def run(
             "steps": sorted(options.steps),
             "images": len(pairs),
             "drives": dict(Counter(pair.drive for pair in pairs)),
-            "made": {
+            "provenance": {
                 "command": command,
                 "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
-                "machine": {**machine(str(state.device)), "processes": state.num_processes},
-                "versions": made_with,
+                "machine": {**machine(device), "dtype": decoder.dtype, "processes": state.num_processes},
+                "versions": software,
             },
             "metrics": _metrics(image_metrics, set_metrics),
             "not_computed": [asdict(entry) for entry in not_computed],
             "results": results,
             "anchors": competitors,
-            "matched": matched(results, competitors),
+            "at_equal_bytes": at_equal_bytes(results, competitors),
             "ablations": _ablations(done, names, summaries),
             "not_available": _not_available(pairs, done) if options.ablations else [],
             "bd": _deltas(summaries, min(options.steps), anchors),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mdic_ros.evaluation.matched import METRICS
+from mdic_ros.evaluation.at_equal_bytes import METRICS
 
 #: Shown in dB instead.
 _NOT_SHOWN = ("MS-SSIM",)
@@ -64,9 +64,9 @@ def _shown(report: dict[str, Any], kinds: Sequence[str] = ("image", "set")) -> l
 
 def tables(report: dict[str, Any]) -> list[Table]:
     """All tables of a report that have something in them, in the order in which one wants to read them."""
-    made = [_headline(report), _ablations(report), _matched(report), _anchors(report), _bjontegaard(report)]
-    made += [_published(report), _metrics(report), _not_computed(report)]
-    return [table for table in made if table.rows]
+    tables = [_headline(report), _ablations(report), _at_equal_bytes(report), _anchors(report), _bjontegaard(report)]
+    tables += [_published(report), _metrics(report), _not_computed(report)]
+    return [table for table in tables if table.rows]
 
 
 def _figures(metrics: Sequence[str], results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -106,10 +106,10 @@ def _ablations(report: dict[str, Any]) -> Table:
     return Table("ablations", "What each part is worth", notes, head, rows)
 
 
-def _matched(report: dict[str, Any]) -> Table:
-    matched, rows = report["matched"], []
-    digits = _Digits([*matched, *({"figures": at} for ours in matched for a in ours["anchors"] for at in a["at"])])
-    for ours in matched if any(ours["anchors"] for ours in matched) else ():
+def _at_equal_bytes(report: dict[str, Any]) -> Table:
+    results, rows = report["at_equal_bytes"], []
+    digits = _Digits([*results, *({"figures": at} for ours in results for a in ours["anchors"] for at in a["at"])])
+    for ours in results if any(ours["anchors"] for ours in results) else ():
         point = [str(ours["steps"]), ours["setting"]]
         rows.append([*point, "ours", f"{ours['bytes']:.0f}", *(digits(ours["figures"], m) for m in METRICS)])
         for anchor in ours["anchors"]:
@@ -122,7 +122,7 @@ def _matched(report: dict[str, Any]) -> Table:
         "* sees both views: a bound, no competitor."
     )
     head = ["steps", "rate point", "codec", "bytes", *map(label, METRICS)]
-    return Table("matched", "At equal bytes, and at twice ours", [note], head, rows, 3)
+    return Table("at_equal_bytes", "At equal bytes, and at twice ours", [note], head, rows, 3)
 
 
 def _anchors(report: dict[str, Any]) -> Table:

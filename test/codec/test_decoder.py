@@ -152,7 +152,7 @@ def test_bad_arguments_say_what_is_allowed(scene, encoder, decoder, tiny_bundle)
             use(small)
         with pytest.raises(ImageError, match="H x W x 3 uint8 RGB"):
             use(flat)
-        with pytest.raises(ValueError, match="row_offset must be -64 to 64 rows, not -64.5"):
+        with pytest.raises(ValueError, match=r"row_offset must be -64 to 64 rows, not -64\.5"):
             use(far)
     with pytest.raises(ValueError, match="2 views"):
         decoder.decode(packet, [view, view])

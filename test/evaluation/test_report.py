@@ -122,7 +122,7 @@ def test_the_page_stands_alone(folder: Path, evaluated: Evaluated) -> None:
         "results",
         "plots",
         "ablations",
-        "matched",
+        "at_equal_bytes",
         "anchors",
         "bd",
         "metrics",

@@ -28,8 +28,8 @@ def test_the_report_says_what_it_takes_to_repeat_it(evaluated: Evaluated, tiny_b
     assert report["bundle"]["fingerprint"] == Bundle(tiny_bundle).fingerprint
     assert (report["data"], report["protocol"], report["sizes"]) == (str(street), "native", ["128x256"])
     assert (report["images"], report["drives"], report["steps"]) == (3, {"a": 2, "b": 1}, [1, 2])
-    assert report["made"]["command"] == "mdic eval ..." and report["made"]["machine"]["processes"] == 1
-    assert {"mdic_ros", "python", "torch", "constriction", "scipy", "pillow's avif"} <= report["made"][
+    assert report["provenance"]["command"] == "mdic eval ..." and report["provenance"]["machine"]["processes"] == 1
+    assert {"mdic_ros", "python", "torch", "onnxruntime", "scipy", "pillow's avif"} <= report["provenance"][
         "versions"
     ].keys()
     assert "LPIPS (VGG16)" in {entry["name"] for entry in report["not_computed"]}
@@ -138,7 +138,7 @@ def test_fewer_figures_than_before_and_versions_that_changed(
     again = run(street, tiny_bundle, options, tmp_path, "", silent)
     assert again is not None and file.read_text().count("\n") == 10
     assert all("LPIPS (VGG16)" not in result["figures"] for result in again.report["results"])
-    monkeypatch.setattr("mdic_ros.evaluation.made.__version__", "0.0.0")
+    monkeypatch.setattr("mdic_ros.evaluation.provenance.__version__", "0.0.0")
     with pytest.raises(ResumeError, match="other code or libraries"):
         run(street, tiny_bundle, options, tmp_path, "", silent)
 

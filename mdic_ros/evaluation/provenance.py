@@ -1,4 +1,4 @@
-"""What figures were made with: source, libraries and machine, so that they can be made again."""
+"""Provenance of figures: source, libraries and machine, so that they can be reproduced."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ _LIBRARIES = (
     "torch", "diffusers", "transformers", "onnxruntime", "vector-quantize-pytorch", "numpy", "pillow", "av",
     "pytorch-msssim", "torchmetrics", "bjontegaard", "scipy", "matplotlib",
 )  # fmt: skip
-#: What a figure can depend on: all but what shows figures.
+#: The source that figures can depend on: all but what shows them.
 _FIGURES_FROM = (
-    "models/*.py", "codec/*.py", "datasets/*.py", "backbones.py",
+    "models/**/*.py", "codec/*.py", "datasets/**/*.py", "stream/vertical_disparity.py", "backbones.py",
     *(f"evaluation/{name}.py" for name in (
-        "anchors", "evaluate", "metrics", "niqe", "perceptual", "protocol", "realism", "sources", "variants",
+        "ablations", "anchors", "evaluate", "metrics", "niqe", "perceptual", "protocol", "realism", "sources",
+        "variants",
     )),
 )  # fmt: skip
 _CODECS = ("jpg", "webp", "avif")  #: as Pillow calls what it codes them with
@@ -39,11 +40,11 @@ def versions() -> dict[str, str]:
 
 
 def _source() -> str:
-    """A checkout is mostly not what its version says."""
+    """A digest: the source of a checkout is seldom that of the release whose number it has."""
     digest, root = sha256(), Path(str(files("mdic_ros")))
     for pattern in _FIGURES_FROM:
         for file in sorted(root.glob(pattern)):
-            digest.update(file.name.encode() + file.read_bytes())
+            digest.update(str(file.relative_to(root)).encode() + file.read_bytes())
     return digest.hexdigest()[:12]
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from mdic_ros.evaluation.matched import matched
+from mdic_ros.evaluation.at_equal_bytes import at_equal_bytes
 
 
 def result(steps: int, count: float, **figures: float) -> dict:
@@ -18,7 +18,7 @@ def anchor(*points: tuple[float, float]) -> dict:
 def test_between_settings_it_is_linear_in_the_logarithm() -> None:
     copied = {"name": "copy", "sees_both": False, "results": [result(0, 0, PSNR=10.0)]}
     ours = [result(steps, 100, PSNR=20.0) for steps in (1, 2, 4)]
-    found = matched(ours, [copied, anchor((400, 26.0), (50, 20.0), (800, math.inf))])
+    found = at_equal_bytes(ours, [copied, anchor((400, 26.0), (50, 20.0), (800, math.inf))])
     assert [entry["steps"] for entry in found] == [1, 2, 4]
     (jpeg,) = found[0]["anchors"]
     assert jpeg["fewest"] == 50 and found[0]["figures"] == {"PSNR": 20.0}
@@ -26,6 +26,7 @@ def test_between_settings_it_is_linear_in_the_logarithm() -> None:
 
 
 def test_beyond_its_settings_it_has_no_figure() -> None:
-    few, many = matched([result(1, 100, PSNR=20.0), result(1, 300, PSNR=22.0)], [anchor((150, 20.0), (500, 24.0))])
+    ours = [result(1, 100, PSNR=20.0), result(1, 300, PSNR=22.0)]
+    few, many = at_equal_bytes(ours, [anchor((150, 20.0), (500, 24.0))])
     assert [list(at) for at in few["anchors"][0]["at"]] == [[], ["PSNR"]]
     assert [list(at) for at in many["anchors"][0]["at"]] == [["PSNR"], []]

@@ -15,7 +15,7 @@ FACTORS = (1, 2)  #: times our bytes
 Result = Mapping[str, Any]  #: with mean "bytes" and "figures", see `results.summarise`
 
 
-def matched(results: Sequence[Result], anchors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def at_equal_bytes(results: Sequence[Result], anchors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """For each rate point of ours, in the fewest and in the most steps: each anchor at `FACTORS` times its bytes.
 
     Args:
