@@ -21,6 +21,7 @@ from mdic_ros.codec.bitstream import (
     pack_header,
     split,
 )
+from mdic_ros.errors import ImageError
 
 FINGERPRINT = bytes(range(7, 39))
 
@@ -77,7 +78,7 @@ def test_common_sizes_take_three_bytes(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("size", [(63, 128), (64, 127), (4097, 128), (64, 4097), (0, 0), (-1, 256)])
 def test_sizes_out_of_range_are_not_packed(size: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match="64 to 4096"):
+    with pytest.raises(ImageError, match="64 to 4096"):
         pack_header(0, FINGERPRINT, *size)
 
 
