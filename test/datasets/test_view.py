@@ -21,3 +21,9 @@ def test_the_camera_on_the_right_has_a_negative_baseline(p0, p3, view, certain):
     assert (found.view, found.certain) == (view, certain)
     if not certain:
         assert "set the parameter view" in found.why
+
+
+def test_one_camera_above_the_other():
+    found = view_of(SimpleNamespace(p=[700.0, 0, 64, 0, 0, 700.0, 32, -70.0, 0, 0, 1, 0]))
+    assert not found.certain
+    assert "one above the other" in found.why
