@@ -87,7 +87,7 @@ class Progress:
 
     def _left(self, done: int, total: int | None, now: float) -> str:
         fresh = done - (self._first or 0)
-        if total is None or fresh <= 0:
+        if total is None or fresh <= 0 or done >= total:
             return ""
         seconds = (now - self._began) / fresh * (total - done)
         return f", about {seconds:.0f} s left" if seconds < 100 else f", about {seconds / 60:.0f} min left"

@@ -31,7 +31,7 @@ def test_lines_where_there_is_no_terminal() -> None:
         "encoding street: 10 of 40 frames, about 30 s left",
         "encoding street: 20 of 40 frames, about 20 s left",
         "encoding street: 30 of 40 frames, about 10 s left",
-        "encoding street: 40 of 40 frames, about 0 s left",
+        "encoding street: 40 of 40 frames",
     ]
 
 
