@@ -14,15 +14,16 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mdic_ros.datasets.calibration import CameraInfo as Calibration
+from mdic_ros.datasets.messages import stamp_ns
 from mdic_ros.errors import MdicError
 from mdic_ros.msg import Bitstream, DecodeReport, StreamInfo
 from mdic_ros.nodes import qos
 from mdic_ros.nodes.camera_info import to_message
 from mdic_ros.nodes.diagnostics import Diagnostics, Health, Level, Meter, drop_values
 from mdic_ros.nodes.image_conversion import compressed_to_rgb, fill_image, message_to_rgb
-from mdic_ros.nodes.messages import log, stamp_ns
 from mdic_ros.nodes.parameters import DECODER, Parameters
 from mdic_ros.nodes.runtime import load_model, run
+from mdic_ros.nodes.session_log import log
 from mdic_ros.nodes.worker import Worker
 from mdic_ros.stream.events import Event
 from mdic_ros.stream.reports import age_ms, read_stream_info

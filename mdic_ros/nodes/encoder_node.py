@@ -15,13 +15,14 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from mdic_ros.datasets.bag_stereo import unrectified
 from mdic_ros.datasets.calibration import CameraInfo as Calibration
 from mdic_ros.datasets.calibration import view_of
+from mdic_ros.datasets.messages import stamp_ns
 from mdic_ros.msg import Bitstream, StreamInfo
 from mdic_ros.nodes import qos
 from mdic_ros.nodes.diagnostics import Diagnostics, Health, Level, Meter, drop_values
 from mdic_ros.nodes.image_conversion import compressed_to_rgb, message_to_rgb
-from mdic_ros.nodes.messages import log, stamp_ns
 from mdic_ros.nodes.parameters import ENCODER, Parameters
 from mdic_ros.nodes.runtime import load_model, run
+from mdic_ros.nodes.session_log import log
 from mdic_ros.nodes.worker import Worker
 from mdic_ros.stream.events import Event
 

@@ -158,6 +158,11 @@ def recorded_time(context: LaunchContext) -> list[Action]:
     return [SetLaunchConfiguration("use_sim_time", "true")]
 
 
+def raw_images() -> list[Action]:
+    """For the encoder and decoder of a launch in which replay_node plays: what it publishes is not compressed."""
+    return [SetLaunchConfiguration(name, "raw") for name in ("transport", "side_transport")]
+
+
 def has_bag_player() -> bool:
     """Whether `ros2 bag` is installed beside the `ros2` that this launch runs in."""
     return any(point.name == "bag" for point in entry_points(group="ros2cli.command"))

@@ -17,10 +17,10 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from mdic_ros.codec.images import Image as Picture
 from mdic_ros.codec.images import resize_image
+from mdic_ros.datasets.messages import stamp_ns
 from mdic_ros.msg import Bitstream, DecodeReport, StreamInfo
 from mdic_ros.nodes import qos
 from mdic_ros.nodes.image_conversion import message_to_rgb
-from mdic_ros.nodes.messages import stamp_ns
 
 LEFT, RIGHT = "/stereo/left", "/stereo/right"
 _RELIABLE = qos.profile(ReliabilityPolicy.RELIABLE, 20)

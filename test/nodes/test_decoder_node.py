@@ -14,8 +14,8 @@ from ros_bench import BEST_EFFORT, LATCHED, Bench, compressed, header, pixels, r
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mdic_ros.codec import Decoder, Encoder, SideView
+from mdic_ros.datasets.messages import stamp_ns
 from mdic_ros.nodes.decoder_node import DecoderNode
-from mdic_ros.nodes.messages import stamp_ns
 from mdic_ros.nodes.runtime import StartError
 from mdic_ros.stream.vertical_disparity import VerticalDisparityTracker
 

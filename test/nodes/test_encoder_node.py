@@ -12,8 +12,8 @@ from ros_bench import BEST_EFFORT, LATCHED, RELIABLE, Bench, compressed, header,
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mdic_ros.codec import Encoder, inspect
+from mdic_ros.datasets.messages import stamp_ns
 from mdic_ros.nodes.encoder_node import EncoderNode
-from mdic_ros.nodes.messages import stamp_ns
 from mdic_ros.nodes.parameters import ParameterError
 from mdic_ros.nodes.runtime import StartError
 

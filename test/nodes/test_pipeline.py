@@ -13,7 +13,7 @@ from ros_bench import BEST_EFFORT, LATCHED, PATIENCE_S, ROOT, Bench
 from sensor_msgs.msg import CameraInfo, Image
 
 from mdic_ros.datasets.images import encode_image
-from mdic_ros.nodes.messages import stamp_ns
+from mdic_ros.datasets.messages import stamp_ns
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 

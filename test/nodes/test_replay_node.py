@@ -14,8 +14,8 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from mdic_ros.datasets import Camera, DatasetError, StereoFrame, StereoSource, open_stereo
 from mdic_ros.datasets.images import encode_image
+from mdic_ros.datasets.messages import stamp_ns
 from mdic_ros.errors import ImageError
-from mdic_ros.nodes.messages import stamp_ns
 from mdic_ros.nodes.replay_node import ReplayNode
 from mdic_ros.nodes.runtime import StartError
 

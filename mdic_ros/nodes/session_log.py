@@ -1,4 +1,4 @@
-"""Small conversions between ROS messages and what sessions take and tell."""
+"""What a session tells, in the node's log."""
 
 from __future__ import annotations
 
@@ -9,13 +9,8 @@ from mdic_ros.stream.events import Event
 _THROTTLE_S = 5.0
 
 
-def stamp_ns(header: Any) -> int:
-    """`header.stamp` in nanoseconds."""
-    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
-
-
 def log(node: Any, event: Event) -> None:
-    """What a session tells, in the node's log; what may come with every frame at most every five seconds."""
+    """Log an event; what may come with every frame at most every five seconds."""
     logger = node.get_logger()
     if event.cause:  # one line for each severity: rclpy keeps severity and throttling by line
         if event.severity == "error":
