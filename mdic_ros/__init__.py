@@ -6,9 +6,6 @@ from pkgutil import extend_path
 # Before any math library loads, so here, where everything comes in. Idle threads of OpenMP spin by default and take the
 # processor from whatever else runs: beside another two-thread process an encode took a hundred times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# NumPy's matrix products, which are small here: two threads gain a quarter when nothing else runs, and lose a half when
-# something does, since each of a hundred products waits for the slower one.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 __version__ = "0.1.0"
 
