@@ -1,9 +1,9 @@
 """LDM autoencoder: the frozen image <-> latent transform in front of everything else (paper, section 3.1).
 
-The networks are diffusers' own (`AutoencoderKL` of Stable Diffusion 2.1, or a small one). This module adds the two
-things every caller needs: a deterministic latent (the mode, never a sample, so that both ends agree) and a
-pixel-unshuffle stem. An autoencoder whose `in_channels` is 3 * p * p sees p x p pixel blocks as channels; Stable
-Diffusion has p = 1, the small bundle p = 4, which saves most of the arithmetic of the full-resolution layers.
+The networks are diffusers' own (`AutoencoderKL` of Stable Diffusion 2.1, or a small one). This module adds a
+deterministic latent (the mode, never a sample, so that both ends agree) and a pixel-unshuffle stem: an autoencoder with
+3 * p * p `in_channels` takes blocks of p x p pixels as channels. Stable Diffusion has p = 1, the small bundle p = 4, which
+saves most of the arithmetic of the full-resolution layers.
 """
 
 from __future__ import annotations

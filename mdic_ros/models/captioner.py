@@ -82,7 +82,7 @@ class Captioner:
         if config.model_type not in _MODELS:
             known = " or ".join(_MODELS)
             raise ValueError(f"{folder}: a captioner is a {known} model, not {config.model_type!r}")
-        # Asked of a folder without a tokenizer, transformers answers with an empty one.
+        # For a folder without a tokenizer transformers returns an empty one.
         if any((Path(folder) / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if tokenizer is None:
@@ -97,7 +97,7 @@ class Captioner:
         return cls(model, tokenizer, size, preprocessing["image_mean"], preprocessing["image_std"])
 
     def preprocessing(self) -> dict[str, Any]:
-        """What belongs into ``preprocessor_config.json`` beside the model."""
+        """Content of ``preprocessor_config.json`` beside the model."""
         height, width = self.image_size
         return {
             "image_processor_type": "BlipImageProcessor",
@@ -137,8 +137,7 @@ class Captioner:
     @torch.inference_mode()
     def caption(self, image: np.ndarray | Tensor) -> str:
         """Describes one image, H x W x 3 uint8 RGB of any size, in at most ``max_tokens`` tokens."""
-        # BLIP-2 keeps its query transformer in float32 whatever the rest is in, so ask the part that sees the
-        # image.
+        # BLIP-2 keeps its query transformer in float32, so the dtype is that of the vision model.
         dtype = next(self.model.vision_model.parameters()).dtype
         tokens = self.model.generate(
             pixel_values=self.pixel_values(image).to(dtype),
@@ -148,7 +147,7 @@ class Captioner:
             num_beams=1,
         )
         sentence = cast(str, self.tokenizer.decode(tokens[0], skip_special_tokens=True))
-        # Byte-pair tokens of commas and stops come back with a space in front.
+        # Byte-pair tokens of commas and full stops decode with a space in front.
         return " ".join(sentence.split()).replace(" ,", ",").replace(" .", ".")
 
 

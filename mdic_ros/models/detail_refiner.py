@@ -1,11 +1,11 @@
 """Detail refiner: the side image's own pixels reach the picture where they are visible (ours, not the paper's).
 
-Runs after the LDM decoder. The decoded picture asks the questions here, and it knows better than the indices where
-it is: it corrects the offsets that the alignment at /8 found, at /4 and by what is seen along them at /2, the side
-image is fetched along them pixel by pixel, and a gate lays it over the picture where the two agree. An offset is
-rarely right to the pixel, so what is laid over is a mix of the seven pixels left and right of where it points (compare
-Niklaus et al., 2017, arXiv 1703.07514): the less sure it is, the more of the others, for the least squared error. With
-`sharp` the picture is to look real instead.
+Runs after the LDM decoder. The decoded picture has more detail than the tokens, so here the offsets of the alignment at
+/8 are corrected: at /4, by comparing features of both views at /2. Then the side image is warped along them pixel by
+pixel and blended into the picture under a gate that opens where the two agree. An offset is rarely right to the pixel,
+so what is blended is a weighted mean of the seven pixels around it on its row (compare Niklaus et al., 2017, arXiv
+1703.07514). For the least squared error the mean is wide where the offset is uncertain; with `sharp` it is trained for
+pictures that look real.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from mdic_ros.models.layers import ResBlock, warp
 from mdic_ros.models.offset_refinement import ConvexUpsample, OffsetUpdate
 from mdic_ros.models.side_alignment import Match
 
-#: Adam moves a weight by about the learning rate a step, and the few steps of a stage are to change the picture's
-#: character: what `sharp` adds moves so many times as far.
+#: Factor on the vector that `sharp` adds. Adam moves a weight by about the learning rate per step, which would be too
+#: little within the few steps of the stage that trains it.
 SHARP_GAIN = 64
 
 
 class DetailRefiner(ModelMixin, ConfigMixin):
-    """Corrected offsets and, along them, the side image's pixels.
+    """Corrects offsets and blends the side image's pixels into the picture along them.
 
     Args:
         features: M, channels of x^_c and y^.
-        channels: width where offsets are corrected.
-        detail: width where the fetched pixels are laid over the picture.
-        patch: pixels to a position, even.
-        updates: how often the offsets are corrected.
-        fine: width of the features at /2 that are compared for that.
-        around: pixels to the left and right of where an offset points that are mixed.
+        channels: channels of the state from which offsets are corrected.
+        detail: channels where warped pixels are blended into the picture.
+        patch: pixels per position, even.
+        updates: number of corrections of the offsets.
+        fine: channels of the features at /2 that are compared for a correction.
+        around: pixels to the left and to the right of where an offset points that are blended, too.
     """
 
     @register_to_config
@@ -75,7 +75,7 @@ class DetailRefiner(ModelMixin, ConfigMixin):
         for layer in (self.out, self.shift, self.gate, self.share_out, self.to_fine_x[0], self.to_fine_y[0]):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
-        with torch.no_grad():  # start from the pixel that the offset points at
+        with torch.no_grad():  # before training the weight is mostly on the pixel that the offset points at
             assert self.share_out.bias is not None
             near = -3.0 * torch.arange(-around, around + 1).abs()
             self.share_out.bias.copy_(near.repeat_interleave(patch * patch))
@@ -97,15 +97,15 @@ class DetailRefiner(ModelMixin, ConfigMixin):
             picture: (B, 3, H, W), about [-1, 1].
             x_c: cluster-fused features (B, M, H/16, W/16).
             side: side image (B, 3, H, W) in [-1, 1].
-            y_hat: its features where they are (B, M, H/16, W/16).
+            y_hat: its features, not aligned (B, M, H/16, W/16).
             offset: x, y from the coded to the side view (B, 2, H/8, W/8), in positions of 8 pixels.
             mask: m_v (B, 1, H/16, W/16) in [0, 1].
             present: (B, 1, 1, 1), 1 where there is a side image, else 0.
-            sharp: (B, 1, 1, 1), 1 where the picture is to look real, 0 where its squared error is to be least.
+            sharp: (B, 1, 1, 1), 1 for a picture that looks real, 0 for one of least squared error.
 
         Returns:
-            The refined picture (B, 3, H, W); the offsets it starts from and those after each correction, in positions
-            of `patch` pixels, and last those in pixels along which the side image was fetched.
+            The refined picture (B, 3, H, W); and offsets: those before the first correction and after each, in
+            positions of `patch` pixels, and last those in pixels along which the side image was warped.
         """
         x = self.unshuffle(picture).contiguous(memory_format=torch.channels_last)
         y = self.unshuffle(side).contiguous(memory_format=torch.channels_last)
@@ -135,7 +135,11 @@ class DetailRefiner(ModelMixin, ConfigMixin):
         return picture + gate * (mixed - picture) + self.shuffle(self.out(x)), matches
 
     def _warp_around(self, side: Tensor, pixels: Tensor) -> Tensor:
-        """The side image (B, 3, H, W) along offsets (B, 2, H, W) and left and right of there, (B, n, 3, H, W)."""
+        """Warps the side image (B, 3, H, W) along offsets (B, 2, H, W) and along their left and right neighbours.
+
+        Returns:
+            (B, n, 3, H, W), n = 2 * around + 1, from the leftmost to the rightmost; see `warp` for the conventions.
+        """
         reach, w = int(self.config.around), side.shape[-1]
         padded = F.pad(side, (reach, reach, 0, 0), mode="replicate")
         shifted = torch.cat([padded[..., n : n + w] for n in range(2 * reach + 1)], dim=1)
@@ -143,7 +147,7 @@ class DetailRefiner(ModelMixin, ConfigMixin):
 
 
 class _Fine(nn.Module):
-    """Features of a view at /2, to be compared: of its pixels and of what else is known there."""
+    """Features of a view at /2 for comparison, from its pixels and from features of the state."""
 
     def __init__(self, fine: int, patch: int) -> None:
         super().__init__()

@@ -33,8 +33,8 @@ class Bottleneck(nn.Module):
 class WindowAttention(nn.Module):
     """Self-attention inside windows of 8 x 16 positions.
 
-    One window is the whole grid of a 128x256 image; larger images are cut into windows, so that attention costs in
-    proportion to the area and sees what it saw in training.
+    One window is the whole grid of a 128x256 image. Larger images are cut into windows, so that the cost of attention
+    grows with the area, and windows are as large as in training.
     """
 
     WINDOW = (8, 16)

@@ -13,15 +13,15 @@ from torch import Tensor, nn
 class MaskGenerator(ModelMixin, ConfigMixin):
     """Three convolutions over x^, y^, their difference and their product, then a sigmoid.
 
-    In training the sigmoid is a Gumbel-sigmoid (binary concrete), which pushes the mask to decide; at inference there
-    is no noise, so the same bytes give the same picture.
+    In training the sigmoid is a Gumbel-sigmoid (binary concrete), which drives the mask towards 0 and 1. At inference
+    there is no noise, so the same bytes give the same picture.
     """
 
     @register_to_config
     def __init__(self, features: int = 192, channels: int = 96, temperature: float = 1.0) -> None:
         super().__init__()
         last = nn.Conv2d(channels, 1, 3, padding=1)
-        torch.nn.init.constant_(cast(Tensor, last.bias), 2.0)  # start open: most of the two views is shared
+        torch.nn.init.constant_(cast(Tensor, last.bias), 2.0)  # begin open: most of the two views is shared
         self.body = nn.Sequential(
             nn.Conv2d(4 * features, channels, 1),
             nn.SiLU(),

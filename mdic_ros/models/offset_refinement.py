@@ -1,8 +1,7 @@
-"""From a rough match of two views to a fine one (ours, not the paper's).
+"""Refinement of offsets between two views (ours, not the paper's).
 
-Whether an offset is right shows where the side view is laid over the picture along it: `OffsetUpdate` does that,
-compares, and corrects, as optical flow networks do (Sun et al., 2018, arXiv 1709.02371; Teed and Deng, 2020, arXiv
-2003.12039).
+`OffsetUpdate` warps the side view along the offsets, compares it with the picture, and corrects the offsets, as optical
+flow networks do (Sun et al., 2018, arXiv 1709.02371; Teed and Deng, 2020, arXiv 2003.12039).
 """
 
 from __future__ import annotations
@@ -15,17 +14,17 @@ from mdic_ros.models.layers import ResBlock, warp
 
 
 class OffsetUpdate(nn.Module):
-    """Corrects offsets by what the side view looks like along them.
+    """Corrects offsets by comparing the picture with the side view warped along them.
 
     Args:
-        channels: of the state.
-        reach: positions of the finer features, to the left and right, that are compared.
+        channels: channels of the state.
+        reach: positions of the finer features to the left and to the right of the offset that are compared, too.
     """
 
     def __init__(self, channels: int, reach: int = 3) -> None:
         super().__init__()
         self.reach = reach
-        #: Rows and columns to go from where the offset points.
+        #: Rows and columns that are added to the offset for each comparison.
         self.steps = [(0, dx) for dx in range(-reach, reach + 1)] + [(-1, 0), (1, 0)]
         self.unshuffle = nn.PixelUnshuffle(2)
         self.body = nn.Sequential(
@@ -47,14 +46,14 @@ class OffsetUpdate(nn.Module):
 
         Args:
             x: state (B, C, h, w).
-            offset: (B, 2, h, w) x, y in positions.
-            fine_x, fine_y: features to compare, of both views (B, E, 2h, 2w).
-            share: (B, 1, h, w), how much of the side view counts.
+            offset: (B, 2, h, w) x, y in positions; see `warp` for the conventions.
+            fine_x, fine_y: features of both views to compare (B, E, 2h, 2w).
+            share: (B, 1, h, w), weight of the side view.
 
         Returns:
-            The same two.
+            State and offset after the correction, in the same shapes.
         """
-        offset_now = offset.detach()  # no gradient through where it looks: it does not say which way is right
+        offset_now = offset.detach()  # the gradient of a warp does not point towards the right offset
         along = warp(fine_y, F.interpolate(2 * offset_now, scale_factor=2, mode="bilinear", align_corners=False))
         h, w = fine_x.shape[-2:]
         padded = F.pad(along, (self.reach, self.reach, 1, 1), mode="replicate")
@@ -68,9 +67,9 @@ class OffsetUpdate(nn.Module):
 
 
 class ConvexUpsample(nn.Module):
-    """Offsets of positions to offsets of every pixel: a convex mix of the 3 x 3 around (arXiv 2003.12039).
+    """Offsets of positions to offsets of pixels: a convex combination of the 3 x 3 neighbours (arXiv 2003.12039).
 
-    Unlike interpolation it keeps the edge between a near thing and what is behind it.
+    Unlike interpolation it keeps the edge between a near object and its background.
     """
 
     def __init__(self, channels: int, patch: int) -> None:
@@ -80,7 +79,7 @@ class ConvexUpsample(nn.Module):
         with torch.no_grad():
             for parameter in self.weights.parameters():
                 parameter.zero_()
-            # Start near bilinear: the nearer a position's middle, the more it counts.
+            # Begin near bilinear interpolation: the weight falls with the distance from the middle of the position.
             at = (torch.arange(patch) + 0.5) / patch - 0.5
             near = torch.stack([1 - (at - n).abs() for n in (-1, 0, 1)]).clamp(min=0.02)
             both = near[:, None, :, None] * near[None, :, None, :]
@@ -94,6 +93,6 @@ class ConvexUpsample(nn.Module):
         around = F.unfold(F.pad(self.patch * offset, (1, 1, 1, 1), mode="replicate"), 3)
         around = around.view(b, 2, 9, 1, 1, h, w)
         mixed = weights[:, :, 0] * around[:, :, 0]
-        for n in range(1, 9):  # one after the other: all nine at once are a gigabyte for a large image
+        for n in range(1, 9):  # one at a time, since all nine take a gigabyte for a large image
             mixed = mixed + weights[:, :, n] * around[:, :, n]
         return mixed.permute(0, 1, 4, 2, 5, 3).reshape(b, 2, self.patch * h, self.patch * w)

@@ -1,12 +1,12 @@
 """Multi-scale residual vector quantisation: features <-> indices on token grids from coarse to fine.
 
-The residual pyramid is that of VAR (Tian et al., 2024, arXiv 2404.02905): each grid codes what the coarser ones
-left over, so any prefix of the grids is a valid, coarser picture. A single grid of "1" is the layout of the paper
+The residual pyramid is that of VAR (Tian et al., 2024, arXiv 2404.02905): each grid codes the residual of the coarser
+ones, so any prefix of the grids is a valid, coarser picture. A single grid of "1" is the layout of the paper
 (section 3.2).
 
-Codes are compared in 32 dimensions as in the paper, but by Euclidean distance, not by cosine: left-overs shrink
-towards zero where the picture is flat, and there they all fall on one code that the prior knows to expect. By
-cosine the noise of flat places is blown up to unit length and costs as many bits as foliage.
+Codes are compared in 32 dimensions as in the paper, but by Euclidean distance, not by cosine similarity. Residuals are
+near zero where the picture is flat, and by distance they all get one code, which is cheap under the prior. Cosine
+similarity scales the noise of flat places to unit length, so that they cost as many bits as foliage.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ class MultiScaleQuantizer(ModelMixin, ConfigMixin):
                 codebook_size=codebook_size,
                 decay=0.98,
                 threshold_ema_dead_code=0.01,
-                rotation_trick=False,  # scaled gradients of five left-overs in a row would not add up to one
+                rotation_trick=False,  # the scaled gradients of five residuals in a row would not add up to one
                 commitment_weight=1.0,
             )
             for _ in grids
         )
-        # What a grid says between its tokens: bilinear upsampling, then a learned touch-up (VAR's phi).
+        # Between the tokens of a grid: bilinear upsampling, then a learned correction (VAR's phi).
         self.phi = nn.ModuleList(nn.Conv2d(codebook_dim, codebook_dim, 3, padding=1) for _ in grids)
         for parameter in self.phi.parameters():
             nn.init.zeros_(parameter)
@@ -69,7 +69,7 @@ class MultiScaleQuantizer(ModelMixin, ConfigMixin):
         return int(height * fraction), int(width * fraction)
 
     def expect(self, batch: int, height: int, width: int, *, fresh: bool = True) -> None:
-        """Sets below which use a code counts as dead, for training batches of feature grids of height x width.
+        """Sets how seldom a code must be used to count as dead, for training batches of height x width feature grids.
 
         A code that gets less than a fiftieth of its share is replaced by a feature of the batch. With `fresh` all codes
         count as dead now, so that the codebooks begin as samples of the first batch.
@@ -106,8 +106,8 @@ class MultiScaleQuantizer(ModelMixin, ConfigMixin):
             commitment = target.new_zeros(())
             for scale, quantizer in enumerate(self.quantizers):
                 grid = self.grid(scale, h, w)
-                # The losses of a grid move the features alone; the straight-through gradient goes through all grids,
-                # so that what a finer grid repairs is not asked of the features twice.
+                # A grid's loss reaches the features directly; the straight-through gradient goes through all grids, so
+                # that an error that a finer grid corrects does not count twice.
                 tokens, through = (self._tokens(target - before, grid) for before in (total.detach(), total))
                 code, index, loss = quantizer(tokens, freeze_codebook=not learn)
                 indices.append(index.view(-1, *grid))
@@ -129,7 +129,7 @@ class MultiScaleQuantizer(ModelMixin, ConfigMixin):
         return self.project_in(features.float())
 
     def codes(self, indices: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-        """What the codes of the first grids, (B, h_k, w_k) int64 each, say together: (B, d, *size)."""
+        """Sum of the codes of the first grids, (B, h_k, w_k) int64 each, upsampled: (B, d, *size)."""
         total: Tensor | None = None
         for scale, index in enumerate(indices):
             code = cast(VectorQuantize, self.quantizers[scale]).get_output_from_indices(index.flatten(1))

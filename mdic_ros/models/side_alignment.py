@@ -1,13 +1,13 @@
-"""Stereo alignment: brings the side image's detail to where it belongs in the coded view (ours, not the paper's).
+"""Stereo alignment: brings the side image's detail to its position in the coded view (ours, not the paper's).
 
-In a rectified pair the same point lies on the same row of both views. So each position of the coded view looks
-along its row of the side view, and along the rows next to it, since few rigs are rectified to the pixel: cross-
-attention at /8 on latents, before the fusion. What the attention points at is an offset, which training compares
-with a stereo matcher's, and from which the refiner starts after the LDM decoder.
+In a rectified pair the same point lies on the same row of both views. So this is cross-attention along rows at /8, on
+latents, before the fusion: each position of the coded view attends to its row of the side view, and to the rows above
+and below, since few rigs are rectified to the pixel. The expected place of the attention is an offset. Training
+compares it with a stereo matcher's, and the refiner starts from it after the LDM decoder.
 
-Three things speak for a place on the row, and their log-probabilities add up: that it looks alike (query and key),
-what the coded view says of its own distance, and what the side view says of its own. The latter two are what a
-single picture tells of distance: the road, the height of a car.
+The score of a place is the sum of three log-probabilities: likeness (query and key), the offset that the coded view
+predicts for its position, and the offset that the side view predicts for its own. The predictions come from monocular
+cues for distance: the road, the height of a car.
 """
 
 from __future__ import annotations
@@ -23,30 +23,29 @@ from torch import Tensor, nn
 
 from mdic_ros.models.layers import ContextUNet, ResBlock
 
-#: Most scores of a row attention that are in memory at once outside training: 16 MiB in float32.
+#: Limit on the scores of a row attention that are in memory at once outside training: 16 MiB in float32.
 MOST_SCORES = 1 << 22
 
 
 @dataclass(frozen=True)
 class Match:
-    """Where each position of the coded view looks in the side view."""
+    """Where in the side view each position of the coded view was found."""
 
-    #: (B, h, w, rows, w): mean of the heads; rows: the own one in the middle. None outside training, which alone
-    #: asks for it: it grows with the square of the width; and where an offset was corrected.
+    #: (B, h, w, rows, w): attention weights, mean of the heads; of the rows the same one is in the middle. None outside
+    #: training, since its size grows with the square of the width, and where a network corrected the offset.
     probability: Tensor | None
-    #: (B, 2, h, w): displacement x, y from the coded to the side view, in positions of this grid: pixels, if it is as
-    #: large as the image.
+    #: (B, 2, h, w): x, y from the coded to the side view, in positions of this grid; see `warp` for the conventions.
     offset: Tensor
 
 
 class RowAttention(nn.Module):
-    """Cross-attention along the own row and its neighbours.
+    """Cross-attention along the same row and its neighbours.
 
     Args:
-        channels: width of queries, keys and values.
+        channels: channels of queries, keys and values.
         heads: attention heads.
         reach: offsets beyond +-reach positions share one bias.
-        rows: neighbouring rows above and below that are searched, too.
+        rows: number of rows above, and of rows below, that are searched, too.
     """
 
     def __init__(self, channels: int, heads: int, reach: int, rows: int = 1) -> None:
@@ -57,10 +56,10 @@ class RowAttention(nn.Module):
         self.kv = nn.Conv2d(channels, 2 * channels, 1)
         self.out = nn.Conv2d(channels, channels, 1)
         self.offset_bias = nn.Parameter(torch.zeros(heads, 2 * rows + 1, 2 * reach + 1))
-        # What each view knows of its own offsets, per head: the offset in units of `reach`, and how sure it is.
+        # Each view's prediction of its offsets, per head: the offset in units of `reach`, and its precision.
         self.guess_x, self.guess_y = (nn.Conv2d(channels, 2 * heads, 1) for _ in range(2))
         with torch.no_grad():
-            # The left view's point lies further right than the right view's: start by looking nearby, on the own row.
+            # Before training: prefer nearby places on the same row.
             offsets = torch.arange(-reach, reach + 1, dtype=torch.float32)
             distance = torch.arange(-rows, rows + 1, dtype=torch.float32).abs()[:, None] * 2
             self.offset_bias.copy_((-(offsets.abs() / reach * 4) - distance).expand(heads, -1, -1))
@@ -68,10 +67,10 @@ class RowAttention(nn.Module):
                 nn.init.normal_(guess.weight, std=0.01)
                 bias = cast(Tensor, guess.bias)
                 bias.zero_()
-                bias[1::2] = -4.0  # not sure of anything
+                bias[1::2] = -4.0  # low precision
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Match]:
-        """What each position of x (B, C, h, w) finds in y (B, C, h, w): (B, C, h, w), and where."""
+        """Attends from x to y, (B, C, h, w) each: attended values (B, C, h, w), and where they were found."""
         b, c, h, w = x.shape
         n = 2 * self.rows + 1
 
@@ -92,8 +91,8 @@ class RowAttention(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             x_where, x_sure = self._guess(lines(self.guess_x(x)))
             y_where, y_sure = self._guess(lines(self.guess_y(y)))
-            # -sure * (offset - where)^2 for both guesses, but for what is the same all along a row, written as products
-            # of a term of x and one of y, so that they are part of the matrix product.
+            # -sure * (offset - where)^2 for both predictions, expanded into products of a term of x and a term of y, so
+            # that they become part of the matrix product. Terms that are constant along a row cancel in the softmax.
             middle, target = column + x_where, column - y_where
             q = lines(self.q(x)).float() * (c // self.heads) ** -0.5
             one = torch.ones_like(column)
@@ -102,7 +101,7 @@ class RowAttention(nn.Module):
             inside = around(torch.zeros_like(column), outside=-1e4)
             k = torch.cat([around(torch.cat(terms, dim=-1)), inside], dim=-1)
             values, bias = around(lines(value)), self._bias(w)
-            # Rows do not depend on one another, so that any number of them may be looked at at a time.
+            # Rows are independent, so they can be computed a few at a time.
             step = h if self.training else max(1, MOST_SCORES // (b * self.heads * w * n * w))
             found, probabilities, offsets = [], [], []
             for top in range(0, h, step):
@@ -123,12 +122,13 @@ class RowAttention(nn.Module):
         return where, self.reach**2 * F.softplus(sure)
 
     def _bias(self, w: int) -> Tensor:
-        """(heads, w, n * w): of the offset alone."""
+        """(heads, w, n * w): the learned bias of each offset."""
         column = torch.arange(w, device=self.offset_bias.device)
         offset = (column[None, :] - column[:, None]).clamp(-self.reach, self.reach) + self.reach
         return self.offset_bias[:, :, offset].transpose(1, 2).flatten(2)
 
     def _expected(self, probability: Tensor) -> Tensor:
+        """Expected offset x, y (B, 2, h, w) of attention weights (B, h, w, rows, w)."""
         w, n = probability.shape[2], probability.shape[3]
         column = torch.arange(w, device=probability.device, dtype=probability.dtype)
         row = torch.arange(n, device=probability.device, dtype=probability.dtype) - self.rows
@@ -138,7 +138,7 @@ class RowAttention(nn.Module):
 
 
 class AlignmentBlock(nn.Module):
-    """Row attention followed by a residual block on what is decoded so far; arguments as in `RowAttention`."""
+    """Row attention, added to the state of the coded view, and a residual block; arguments as in `RowAttention`."""
 
     def __init__(self, channels: int, heads: int, reach: int) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ class SideAlignment(ModelMixin, ConfigMixin):
         self.up_y = nn.Sequential(nn.Conv2d(features, 4 * channels, 1), nn.PixelShuffle(2))
         self.in_y = nn.Conv2d(latent_channels, channels, 3, padding=1)
         self.mix_y = ResBlock(channels)
-        # How far away things mostly are in this part of an image, whatever its size.
+        # Prior knowledge of the usual distance in each part of an image, at any size.
         self.position = nn.Parameter(torch.zeros(1, channels, 16, 32))
         self.context_x, self.context_y = (ContextUNet(channels, channels, 2) for _ in range(2))
         self.align = nn.ModuleList(AlignmentBlock(channels, heads, reach) for _ in range(blocks))
@@ -195,8 +195,8 @@ class SideAlignment(ModelMixin, ConfigMixin):
             z_y: latent of the side image (B, C, h, w); h and w are multiples of 4.
 
         Returns:
-            z_y brought to the coded view's positions (B, C, h, w), y^ likewise (B, M, h/2, w/2); where each block
-            looked, and last the offsets that are taken to be right.
+            z_y aligned to the coded view (B, C, h, w), y^ likewise (B, M, h/2, w/2); the matches of each block, and
+            last the corrected offsets.
         """
         position = F.interpolate(self.position, size=z_y.shape[-2:], mode="bilinear", align_corners=False)
         x = self.context_x(self.up_x(x_hat) + position)
@@ -205,6 +205,6 @@ class SideAlignment(ModelMixin, ConfigMixin):
         for block in self.align:
             x, match = block(x, y)
             matches.append(match)
-        # Sharp where the attention is: the features know by how much its mean is off.
+        # The mean of the attention is biased where it is wide; the features allow a correction.
         matches.append(Match(None, matches[-1].offset + self.shift(x)))
         return self.to_latent(x), self.to_features(x), matches

@@ -33,8 +33,8 @@ class ViTBlock(nn.Module):
 class ClusterFusion(nn.Module):
     """G1: a ViT over [x^ tokens, m_v * y^ tokens] recovers category information that quantisation lost: x^_c.
 
-    Tokens see one another inside tiles of 8 x 16 feature positions (the whole of a 128x256 image), so that the cost
-    grows with the area and any size works.
+    Attention is within tiles of 8 x 16 feature positions (a whole 128x256 image), so that the cost grows with the area
+    and any size works.
     """
 
     TILE = (8, 16)
@@ -49,7 +49,7 @@ class ClusterFusion(nn.Module):
         """x^ and the aligned y^ (B, M, h, w), m_v (B, 1, h, w) in [0, 1], to x^_c (B, M, h, w)."""
         h, w = x_hat.shape[-2:]
         th, tw = self.TILE
-        # Spread tiles evenly over the grid, overlapping where the sides are no multiples.
+        # Tiles are spread evenly over the grid and overlap where its sides are not multiples of theirs.
         starts = [(r, q) for r in _starts(h, th) for q in _starts(w, tw)]
         height, width = min(th, h), min(tw, w)
         position = self.position[:, :, :height, :width]
@@ -102,10 +102,10 @@ class DetailFusion(nn.Module):
 
 
 class SideFusion(ModelMixin, ConfigMixin):
-    """G1 and G2, and C-Conv's way of laying their results beside the noisy latent.
+    """G1 and G2, and the concatenation of their results for C-Conv.
 
     C-Conv itself, the convolution over the concatenation, is the first layer of the denoiser: its `in_channels` are
-    those of the noisy latent, of z_d and of the projected x^_c together.
+    the sum of those of the noisy latent, of z_d and of the projected x^_c.
 
     Args:
         latent_channels: C.

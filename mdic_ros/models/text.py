@@ -1,10 +1,9 @@
-"""Textual side information: from a caption to ``z_text``, and the nouns that teach the mask what matters.
+"""Textual side information: captions to ``z_text``; and the nouns of captions, which supervise the mask in training.
 
-``encode_text`` is what the decoder runs: the caption of the side image becomes the context of the denoiser's
-cross attention. The rest is for training only, the paper's *multimodal fine-grained alignment*: nouns of the
-caption are replaced by a mask token (``mask_nouns``) and a small transformer (``NounPredictor``) must name
-them from the rest of the sentence and from ``m_v * z_y``, so that the mask ``m_v`` learns to let through what
-the sentence speaks of.
+The decoder runs ``encode_text``: the caption of the side image becomes the context of the denoiser's cross attention.
+The rest is for training only, the paper's *multimodal fine-grained alignment*: nouns of the caption are replaced by a
+mask token (``mask_nouns``), and a small transformer (``NounPredictor``) predicts them from the rest of the sentence and
+from ``m_v * z_y``. So the mask ``m_v`` learns to let through what the sentence mentions.
 """
 
 from __future__ import annotations
@@ -77,8 +76,8 @@ def find_nouns(caption: str, nouns: Iterable[str] = STREET_NOUNS) -> list[tuple[
 
     Args:
         caption: A sentence.
-        nouns: What to look for; a noun may have several words ("traffic light"). A noun list that names more
-            than the sentence says is fine.
+        nouns: What to look for; a noun may have several words ("traffic light"). Nouns that are not in the caption
+            do no harm.
 
     Returns:
         Character spans (start, end), in the order of the sentence, without overlap.
@@ -103,7 +102,7 @@ def _singular(noun: str) -> str:
 
 @dataclass(frozen=True)
 class MaskedText:
-    """A batch of captions with their nouns masked out; what ``NounPredictor`` learns from."""
+    """A batch of captions with their nouns masked out, for training ``NounPredictor``."""
 
     token_ids: Tensor
     """(B, L) int64: the captions with the tokens of the nouns replaced by the mask token."""
@@ -127,8 +126,7 @@ def mask_nouns(
     """Tokenises captions and replaces up to ``max_nouns`` nouns of each by the mask token.
 
     Args:
-        tokenizer: A fast tokenizer. Where it has no mask token (Stable Diffusion's has none), its unknown
-            token serves.
+        tokenizer: A fast tokenizer. If it has no mask token (Stable Diffusion's has none), its unknown token is used.
         captions: B sentences.
         nouns: Per caption, the nouns to look for (the ``tags`` of the training data); a caption whose list is
             empty, and None for all of them, means ``STREET_NOUNS``.
@@ -171,7 +169,7 @@ def mask_nouns(
 
 
 class NounPredictor(ModelMixin, ConfigMixin):
-    """Names a caption's masked nouns from its other words and what the mask lets through of the side image.
+    """Predicts a caption's masked nouns from its other words and from the masked side latent.
 
     Sentence tokens attend to each other and to the visual tokens of ``m_v * z_y`` (two 3x3 convolutions, the
     second with stride 2, and fixed 2-D positions). Used in training only; not part of a bundle.
@@ -190,7 +188,7 @@ class NounPredictor(ModelMixin, ConfigMixin):
         super().__init__()
         self.embed = nn.Embedding(vocab_size, dim)
         self.position = nn.Parameter(torch.randn(1, max_length, dim) * 0.02)
-        # No bias and no normalisation on the way in: a region the mask closes must really be silent.
+        # No bias and no normalisation here: a region that the mask closes must carry no signal.
         self.visual = nn.Sequential(
             nn.Conv2d(latent_channels, dim // 2, 3, padding=1, bias=False),
             nn.GELU(),
@@ -204,7 +202,7 @@ class NounPredictor(ModelMixin, ConfigMixin):
         nn.init.normal_(self.embed.weight, std=0.02)
 
     def forward(self, token_ids: Tensor, visual: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Predicts every token of the sentence; only those at masked places matter.
+        """Predicts every token of the sentence; only predictions at masked places are used.
 
         Args:
             token_ids: (B, L) int64, nouns masked; L at most ``max_length``.
@@ -234,15 +232,15 @@ def _positions(height: int, width: int, channels: int, device: torch.device) -> 
 
 
 def noun_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy over the masked tokens, the mask's supervision.
+    """Cross-entropy over the masked tokens, which supervises the mask m_v.
 
     Args:
         logits: (B, L, vocab_size), from ``NounPredictor``.
         labels: (B, L) int64, ``IGNORE`` where nothing was masked.
 
     Returns:
-        The mean loss in nats (scalar; zero when nothing is masked) and the share of masked tokens named
-        rightly (scalar without gradient; zero when nothing is masked).
+        The mean loss in nats (scalar; zero when nothing is masked) and the accuracy on the masked tokens (scalar
+        without gradient; zero when nothing is masked).
     """
     wanted = labels != IGNORE
     count = wanted.sum().clamp(min=1)
