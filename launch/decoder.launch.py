@@ -12,6 +12,8 @@ from mdic_ros.resources import resource
 PARAMETERS = (
     "model",
     "device",
+    "dtype",
+    "threads",
     "side_transport",
     "steps",
     "seed",

@@ -12,6 +12,7 @@ from mdic_ros.resources import resource
 PARAMETERS = (
     "model",
     "device",
+    "threads",
     "transport",
     "view",
     "rate_point",

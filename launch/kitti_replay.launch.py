@@ -17,6 +17,7 @@ from mdic_ros.nodes.launching import (
     common_arguments,
     given,
     play,
+    raw_images,
     ready_timeout,
     recorded_time,
     replay_player,
@@ -40,6 +41,7 @@ def generate_launch_description() -> LaunchDescription:
             ),
             *ready_timeout(),
             OpaqueFunction(function=recorded_time),
+            *raw_images(),
             *(
                 IncludeLaunchDescription(
                     PythonLaunchDescriptionSource(str(HERE / f"{half}.launch.py")),

@@ -31,6 +31,7 @@ from mdic_ros.nodes.launching import (
     bag_player,
     has_bag_player,
     play,
+    raw_images,
     ready_timeout,
     recorded_time,
     replay_player,
@@ -110,12 +111,8 @@ def prepare(context: LaunchContext) -> list[Action]:
             missing = "`ros2 bag play` is not installed (apt install ros-$ROS_DISTRO-ros2bag)"
             if role == "workstation":
                 raise LaunchError(f"{missing}, and replay_node plays images, no packets: nothing would be decoded")
-            actions.append(LogInfo(msg=f"{missing}: replay_node plays the images of the two cameras instead"))
-    if player == "replay_node":
-        for name in ("transport", "side_transport"):
-            if context.launch_configurations.get(name) == "compressed":
-                raise LaunchError(f"{name}:=compressed needs `ros2 bag play`: replay_node publishes raw images")
-    return actions
+            actions.append(LogInfo(msg=f"{missing}: replay_node plays the images of the two cameras instead, raw"))
+    return actions + raw_images() if player == "replay_node" else actions
 
 
 def play_bag(context: LaunchContext) -> list[Action]:
