@@ -351,7 +351,8 @@ ENCODER = Table(
             "coded_height",
             0,
             "Height in pixels to which the image is scaled before coding; 0 is the source's own, or, when coded_width "
-            "is set, what keeps the aspect ratio. The decoded image has this size, and its camera_info is scaled along.",
+            "is set, what keeps the aspect ratio. The decoded image has this size, and its camera_info is scaled "
+            "along.",
             64,
             4096,
             changeable=True,
