@@ -14,7 +14,7 @@ from mdic_ros.cli.options import ModelOption, parse_steps
 from mdic_ros.progress import Progress
 
 #: What --quick takes: pairs in all, and of each recording.
-_QUICK_PAIRS, _QUICK_OF_EACH = 8, 2
+_QUICK_PAIRS, _QUICK_OF_EACH = 8, 4
 
 
 def evaluate(
@@ -73,9 +73,10 @@ def evaluate(
     """Measure a model: real bitstreams at every rate point, decoded from their bytes, beside conventional codecs.
 
     A rate point is a size of packets: 0 is the coarsest, fewest bytes. Prints a verdict and the tables as Markdown;
-    with --output everything goes into a folder, too: open its index.html. A picture takes about half a second for
-    each rate point, number of steps, ablation and codec on two cores: 40 pairs take about an hour, --quick a minute.
-    The same command goes on where it was stopped, and runs on several GPUs under `accelerate launch`.
+    with --output everything goes into a folder, too: open its index.html. On two cores a pair takes about half a
+    minute, as it is decoded at every rate point, in every number of steps, with every ablation, and coded by all
+    codecs; --quick takes a minute in all. The same command goes on where it was stopped, and runs on several GPUs
+    under `accelerate launch`.
 
     Examples:
 

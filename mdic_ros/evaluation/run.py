@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import torch
 from accelerate import PartialState
 
@@ -92,8 +93,11 @@ def run(
         raise EvaluationError("several processes meet in a folder: give one with --output")
     if not state.is_main_process:
         stage = _silent
-    device = str(state.device)
-    encoder, decoder = Encoder.from_pretrained(model, device), Decoder.from_pretrained(model, device)
+    device = "cpu" if state.device.type == "cpu" else str(state.device)  # ONNX Runtime has no cpu:0
+    # Its usual build has no CUDA either; encoding is the smaller part.
+    on_gpu = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    encoder = Encoder.from_pretrained(model, device if on_gpu else "cpu")
+    decoder = Decoder.from_pretrained(model, device)
     anchors = ANCHORS if options.anchors else ()
     image_metrics, set_metrics, not_computed = load_metrics(options.weights)
     software = versions()

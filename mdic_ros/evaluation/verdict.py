@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+_SHARPNESS = "gradient energy, picture / original"
+
 Result = Mapping[str, Any]  #: with mean "bytes" and "figures", see `results.summarise`
 
 
@@ -108,9 +110,9 @@ def _sharpness(report: Mapping[str, Any]) -> str:
     settings = list(dict.fromkeys(r["setting"] for r in report["results"]))
     point = settings[len(settings) // 2]
     found = [
-        f"{r['figures']['gradient energy']:.2f} in {r['steps']} step{'s' * (r['steps'] != 1)}"
+        f"{r['figures'][_SHARPNESS]:.2f} in {r['steps']} step{'s' * (r['steps'] != 1)}"
         for r in report["results"]
-        if r["setting"] == point and "gradient energy" in r["figures"]
+        if r["setting"] == point and _SHARPNESS in r["figures"]
     ]
     if len(found) < 2:
         return ""

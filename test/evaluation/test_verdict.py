@@ -20,9 +20,9 @@ def anchor(name: str, *results: dict[str, Any], sees_both: bool = False) -> dict
 @pytest.fixture
 def report() -> dict[str, Any]:
     ours = [result(14, 21.0, "0"), result(119, 23.0, "1"), result(357, 24.8, "2")]
-    sharp = {"gradient energy": 0.7}
+    sharp = {"gradient energy, picture / original": 0.7}
     for r in ours:
-        r["figures"]["gradient energy"] = 0.5
+        r["figures"]["gradient energy, picture / original"] = 0.5
     return {
         "bundle": {"model_id": "mdic_tiny"},
         "steps": [1, 4],
