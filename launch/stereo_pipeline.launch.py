@@ -1,9 +1,9 @@
-"""Encoder and decoder of one stereo pair, both on one machine or each half where it belongs.
+r"""Encoder and decoder of one stereo pair, both on one machine or each half where it belongs.
 
     ros2 launch mdic_ros stereo_pipeline.launch.py
     ros2 launch mdic_ros stereo_pipeline.launch.py role:=robot target_bitrate_kbps:=20
     ros2 launch mdic_ros stereo_pipeline.launch.py role:=workstation steps:=4
-    ros2 launch mdic_ros stereo_pipeline.launch.py bag:=drive coded_namespace:=/kitti/camera_color_left \\
+    ros2 launch mdic_ros stereo_pipeline.launch.py bag:=drive coded_namespace:=/kitti/camera_color_left \
         side_namespace:=/kitti/camera_color_right
 
 With `bag` the recording is played when the nodes are ready, and the launch ends when it has ended and the last picture

@@ -131,6 +131,7 @@ def pack_header(rate_point: int, fingerprint: bytes, height: int, width: int, vi
         fingerprint: SHA-256 of the bundle, 32 bytes; the first goes into the header.
         height, width: size of the coded image, 64 .. 4096 and 128 .. 4096 pixels.
         view: the camera that is coded.
+
     Raises:
         ImageError: the size cannot be coded.
         ValueError: another argument outside these ranges.
@@ -188,8 +189,10 @@ def split(data: bytes, fingerprint: bytes, rate_points: int) -> tuple[BitstreamI
         data: the packet.
         fingerprint: SHA-256 of the reader's bundle, 32 bytes.
         rate_points: number of rate points of the reader's model.
+
     Returns:
         what the header says, the header's bytes, the payload.
+
     Raises:
         BitstreamError: bad header, or the packet was made with another model.
     """

@@ -70,8 +70,10 @@ class EntropyCoder:
                 scale.
             header: the container's header; its rate point (low half of the first byte) may be any.
             max_bytes: no scales are coded behind the first payload longer than this, which would be longer still.
+
         Returns:
             one payload per rate point, coarse to fine, never shorter than the one before.
+
         Raises:
             ValueError: a token out of range, or no token grid.
         """
@@ -103,8 +105,10 @@ class EntropyCoder:
             grid: rows and columns of the feature grid that the header's image size stands for.
             max_scales: scales that were sent: the header's rate point + 1.
             header: the container's header.
+
         Returns:
             token grids (h_k, w_k) int64, coarse to fine; at least one, at most `max_scales`.
+
         Raises:
             BitstreamError: damaged, of another bundle, too long, or not even the first scale is whole.
         """

@@ -102,7 +102,7 @@ class RangeEncoder:
         self._words[last] += 1
 
     def interval(self) -> tuple[int, int, int]:
-        """(low, width, bits)"""
+        """(low, width, bits)."""
         out = b"".join(word.to_bytes(_WORD_BYTES, "big") for word in self._words)
         return int.from_bytes(out, "big") << STATE_BITS | self._low, self._width, 8 * len(out) + STATE_BITS
 

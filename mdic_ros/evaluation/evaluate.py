@@ -67,7 +67,7 @@ def _load(file: Path) -> Image:
 
 
 def name_of(pair: Pair) -> str:
-    """ "drive/frame"."""
+    """A pair as "drive/frame"."""
     return f"{pair.drive}/{pair.frame}"
 
 

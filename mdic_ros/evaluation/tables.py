@@ -31,7 +31,7 @@ def label(metric: str) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """ "1 step", "2 steps"."""
+    """A count and its noun: "1 step", "2 steps"."""
     return f"{count} {noun}{'s' * (count != 1)}"
 
 

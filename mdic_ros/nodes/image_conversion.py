@@ -88,9 +88,9 @@ assert numpy.asarray(cv_bridge.CvBridge().imgmsg_to_cv2(m, "rgb8")).tolist() == 
 
 @cache
 def cv_bridge_works() -> bool:
-    """Whether cv_bridge can be used. Tried once, in a process of its own, and only where it is installed:
+    """Whether cv_bridge can be used. Tried once, in a process of its own, and only where it is installed.
 
-    cv_bridge of a ROS distribution is compiled against numpy 1 and ends the process with a segmentation fault
+    The cv_bridge of a ROS distribution is compiled against numpy 1 and ends the process with a segmentation fault
     when it is imported beside the numpy 2 of a virtual environment.
     """
     if importlib.util.find_spec("cv_bridge") is None:

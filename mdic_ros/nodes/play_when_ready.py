@@ -1,6 +1,6 @@
-"""play_when_ready: runs the player of a recording when encoder and decoder are ready, and ends after the last picture.
+r"""play_when_ready: runs the player of a recording when encoder and decoder are ready, and ends after the last picture.
 
-    play_when_ready --wait-for /stereo/left/encoder --wait-for /stereo/left/decoder --reports /stereo/left/report \\
+    play_when_ready --wait-for /stereo/left/encoder --wait-for /stereo/left/decoder --reports /stereo/left/report \
         -- ros2 bag play drive --clock 100
 
 The launch files run it. Whether a node is ready is read from the ROS graph: a node subscribes to its inputs when its

@@ -385,7 +385,7 @@ class ExactPrior:
                 yield self._frequencies(k, flat[step.slots[some]]), step.positions[some]
 
     def _frequencies(self, k: int, queries: Floats) -> Integers:
-        """(n, dim) -> (n, K)"""
+        """(n, dim) -> (n, K)."""
         sums = self._head[k].sums(self._norm(queries), -STREAM_MAX, STREAM_MAX)
         logits = np.rint(sums, out=np.empty(sums.shape, np.int32), casting="unsafe")
         distance = _distance(logits)
@@ -435,7 +435,7 @@ def _slices(steps: Sequence[Step]) -> list[slice]:
 
 
 def _join(parts: Sequence[Floats]) -> Floats:
-    """(nW, R, dim) each -> (all rows, dim)"""
+    """(nW, R, dim) each -> (all rows, dim)."""
     return np.concatenate([part.reshape(-1, part.shape[-1]) for part in parts])
 
 

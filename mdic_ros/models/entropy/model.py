@@ -89,8 +89,9 @@ def _parameters(items: Iterable[nn.Parameter]) -> Any:
 
 
 class EntropyModel(ModelMixin, ConfigMixin):
-    """Transformer prior over multi-scale token indices (paper: "entropy model", dimension 128, 4 heads, 4
-    blocks).
+    """Transformer prior over multi-scale token indices.
+
+    The paper's entropy model has dimension 128, 4 heads and 4 blocks.
 
     Args:
         codebook_size: number of codes of every grid; indices are 0 .. codebook_size - 1.
@@ -179,12 +180,12 @@ class EntropyModel(ModelMixin, ConfigMixin):
         return torch.stack([torch.from_numpy(prior.bits(image)) for image in images])
 
     def log_probs(self, indices: Sequence[Tensor]) -> list[Tensor]:
-        """Natural-log probabilities of every code at every position, under the coding schedule,
-        differentiable.
+        """Natural-log probabilities of every code at every position under the coding schedule, differentiable.
 
         Args:
             indices: per scale (B, h_k, w_k) int64 in 0 .. codebook_size - 1; the first scales only is
                 allowed.
+
         Returns:
             per scale (B, h_k, w_k, codebook_size) float32.
         """
@@ -298,7 +299,7 @@ def _norm(x: Tensor) -> Tensor:
 
 
 def _join(parts: Sequence[Tensor]) -> Tensor:
-    """(B, nW, R, dim) each -> (all rows, dim)"""
+    """(B, nW, R, dim) each -> (all rows, dim)."""
     return torch.cat([part.flatten(0, 2) for part in parts])
 
 
