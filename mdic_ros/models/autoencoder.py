@@ -2,8 +2,8 @@
 
 The networks are diffusers' own (`AutoencoderKL` of Stable Diffusion 2.1, or a small one). This module adds a
 deterministic latent (the mode, never a sample, so that both ends agree) and a pixel-unshuffle stem: an autoencoder with
-3 * p * p `in_channels` takes blocks of p x p pixels as channels. Stable Diffusion has p = 1, the small bundle p = 4, which
-saves most of the arithmetic of the full-resolution layers.
+3 * p * p `in_channels` takes blocks of p x p pixels as channels. Stable Diffusion has p = 1, the small bundle p = 4,
+which saves most of the arithmetic of the full-resolution layers.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class AutoencoderConfig:
 
 
 class AutoencoderStage:
-    """L2 + L1 reconstruction with a touch of KL, so that the latent stays smooth (latent diffusion, section 3.1)."""
+    """L2 + L1 reconstruction with a small KL term that keeps the latent smooth (latent diffusion, section 3.1)."""
 
     def __init__(self, config: AutoencoderConfig, held_out: Batch, device: torch.device) -> None:
         self.config, self.held_out, self.device = config, held_out, device
@@ -48,7 +48,7 @@ class AutoencoderStage:
         self.network.to(memory_format=torch.channels_last)
 
     def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """Scalar loss of the coded views, and their PSNR in dB. `progress` changes nothing."""
+        """Scalar loss of the coded views, and their PSNR in dB. `progress` is not used."""
         image = batch.x.to(self.device)
         z = encode_latent(self.network, image, sample=True)
         output = decode_latent(self.network, z).float()
@@ -62,7 +62,7 @@ class AutoencoderStage:
         """`psnr` in dB on the held-out pictures, and `latent_std`, the deviation that `save` scales to 1."""
         image = self.held_out.x.to(self.device)
         z = encode_latent(self.network, image)
-        # Diffusion wants a latent of zero mean and unit variance: two constants do it.
+        # Diffusion needs a latent of zero mean and unit variance, which two constants provide.
         scale, shift = self.network.config.scaling_factor, self.network.config.shift_factor
         raw = z.float() / scale + shift
         output = decode_latent(self.network, z).float().clamp(-1, 1)
@@ -70,7 +70,7 @@ class AutoencoderStage:
         return {"psnr": psnr(F.mse_loss(output, image)).item(), "latent_std": self.latent_std}
 
     def pictures(self) -> dict[str, Tensor]:
-        """The first held-out pictures, and what the autoencoder makes of them."""
+        """The first held-out pictures, and their reconstructions."""
         image = self.held_out.x[:4].to(self.device)
         return {"original": image, "autoencoder": decode_latent(self.network, encode_latent(self.network, image))}
 

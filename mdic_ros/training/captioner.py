@@ -1,8 +1,7 @@
-"""The captioner's stage: a small BLIP learns to describe street images, trained on its own.
+"""Stage of the captioner: a small BLIP, trained on its own to describe street images.
 
-Both views are shown with the sentence of the left one. Mirrored images swap "left" and "right" in the
-sentence; crops run from the whole image to the field of view of the MDIC protocol, since a decoder may be
-given either.
+Both views are used with the caption of the left one. For mirrored images "left" and "right" are swapped in the caption.
+Crops range from the whole image to the field of view of the MDIC protocol, since a decoder may get either.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from mdic_ros.training.config import ConfigError
 from mdic_ros.training.data import Pair
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-"""Of the images CLIP and BLIP were trained on, so that BLIP checkpoints and this one are fed alike."""
+"""Of the images that CLIP and BLIP were trained on, so that BLIP checkpoints and this one take the same input."""
 
 
 @dataclass
@@ -43,7 +42,7 @@ class CaptionerConfig:
     label_smoothing: float = 0.1
     token_dropout: float = 0.3  #: share of the sentence's tokens hidden from the model that must continue it
     patch_dropout: float = 0.1  #: share of image patches painted over
-    words_weight: float = 1.0  #: of the loss that asks the image alone for the words of its caption and tags
+    words_weight: float = 1.0  #: of the loss that predicts the words of caption and tags from the image alone
 
 
 def build_captioner(
@@ -55,9 +54,9 @@ def build_captioner(
         "intermediate_size": 4 * config.hidden_size,
         "num_attention_heads": config.heads,
         "projection_dim": config.hidden_size,
-        "initializer_range": 0.05,  # BLIP's 0.02 is for six times the width; here it would silence the image
+        "initializer_range": 0.05,  # BLIP's 0.02 is for six times the width; here the image would have no effect
     }
-    # BLIP knows square images only: the smallest square with as many patches lends its position embeddings.
+    # BLIP takes square images only: position embeddings are those of the smallest square with as many patches.
     patch = config.patch_size
     side = int(np.ceil(np.sqrt((image_size[0] // patch) * (image_size[1] // patch)))) * patch
     blip = BlipConfig(
@@ -105,10 +104,10 @@ class CaptionCrops:
     """Batches of one view of a random captioned pair, a random crop of it, and its caption.
 
     Args:
-        pairs: those without a caption are passed over.
-        captioner: gives the size, the normalisation and the tokenizer.
-        config: of the stage.
-        batch: crops at once.
+        pairs: pairs to draw from; those without a caption are skipped.
+        captioner: for its image size, normalisation and tokenizer.
+        config: options of the stage.
+        batch: crops per batch.
 
     Raises:
         ConfigError: no pair has a caption.
@@ -120,19 +119,19 @@ class CaptionCrops:
             raise ConfigError("no pair to train on has a caption; write captions.jsonl beside the data")
         self.config, self.batch, self.size = config, batch, captioner.image_size
         self.mean, self.std = (torch.tensor(v).view(1, 3, 1, 1) for v in (captioner.mean, captioner.std))
-        # Shrunk once by a whole factor, since resizing full images would cost more time than the network.
+        # Shrunk once by a whole factor, since resizing full images would take more time than the network.
         factors = [max(1, pair.left.height // self.size[0]) for pair in self.pairs]
         self.views = [
             (pair.left.reduce(factor), pair.right.reduce(factor))
             for pair, factor in zip(self.pairs, factors, strict=True)
         ]
-        # A sentence carried over a hundred frames would drown the others.
+        # Captions shared by many frames get less weight per frame.
         uses: dict[str, int] = {}
         for pair in self.pairs:
             uses[pair.caption] = uses.get(pair.caption, 0) + 1
         weight = np.array([uses[pair.caption] ** -0.5 for pair in self.pairs])
         self.weight = weight / weight.sum()
-        # Words are looked up here, as tokenizers do not like several threads. Mirrored ones second.
+        # Tokenised here, since tokenizers are not safe in several threads. Mirrored captions come second.
         tokenizer = captioner.tokenizer
         self.pad: int = tokenizer.pad_token_id
         captions = [change(pair.caption) for change in (str, mirrored_caption) for pair in self.pairs]
@@ -156,11 +155,11 @@ class CaptionCrops:
         return CaptionBatch(pixels, tokens[:, :longest], torch.stack(words))
 
     def _crop(self, view: Image.Image, rng: np.random.Generator) -> np.ndarray:
-        """H x W x 3 uint8 in the size that the captioner sees."""
+        """A random crop, H x W x 3 uint8 of the captioner's image size."""
         full_width, full_height = view.size
         height = full_height * rng.uniform(0.8, 1)
         width = min(full_width, height * rng.uniform(1.7, 3.4))
-        # Most of what a sentence speaks of is in the middle of the road: crops lean to the centre.
+        # Most things in a caption are in the middle of the road, so crops are more likely there.
         left = (full_width - width) * rng.beta(2, 2)
         top = (full_height - height) * rng.random()
         box = (round(left), round(top), round(left + width), round(top + height))
@@ -209,10 +208,10 @@ class CaptionerStage:
         self.network = nn.ModuleDict({"blip": self.blip, "words": self.words})
 
     def loss(self, batch: CaptionBatch, progress: float) -> tuple[Tensor, dict[str, float]]:
-        """Smoothed cross-entropy in nats per token, and the share of next tokens guessed rightly.
+        """Smoothed cross-entropy in nats per token, and the accuracy of the next token.
 
-        Few sentences are soon learnt by heart, word after word, without a look at the image. So the mean of the
-        image's tokens must name the words of the caption and tags too; this part is not kept.
+        A few hundred sentences are soon learnt by heart, without use of the image. So the mean of the image's tokens
+        must also predict the words of caption and tags; the layer for this is not part of the bundle.
         """
         ids = batch.token_ids.to(self.blip.device)
         tokenizer = self.captioner.tokenizer
@@ -240,12 +239,12 @@ class CaptionerStage:
         return self.caption_figures(self.held_out[:: max(2, math.ceil(len(self.held_out) / 40))])
 
     def caption_figures(self, pairs: Sequence[Pair]) -> dict[str, float]:
-        """How well the captions of the left views are met.
+        """How well the captions of the left views are predicted.
 
         Returns:
-            ``token_accuracy``: share of next tokens guessed rightly, the true sentence before them given;
-            ``blind_accuracy``: the same with a flat grey image, which tells what the words alone give away;
-            ``noun_f1``: harmonic mean of precision and recall of the nouns in freely written captions.
+            ``token_accuracy``: share of next tokens that are right, given the true sentence before them;
+            ``blind_accuracy``: the same with a flat grey image: the accuracy from the words alone;
+            ``noun_f1``: harmonic mean of precision and recall of the nouns in generated captions.
         """
         ids = token_ids(self.captioner.tokenizer, [pair.caption for pair in pairs]).to(self.blip.device)
         pixels = torch.cat([self.captioner.pixel_values(np.asarray(pair.left)) for pair in pairs])

@@ -1,4 +1,4 @@
-"""Checkpoints and random states: what it takes to go on as if nothing had happened."""
+"""Checkpoints and random states, for runs that continue exactly where they were stopped."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def random_state(stage: Any) -> dict[str, Any]:
 
 
 def set_random_state(stage: Any, state: dict[str, Any]) -> None:
-    """Puts back what `random_state` took."""
+    """Restores the states that `random_state` returned."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     keys, position, has_gauss, cached = state["numpy"]
@@ -52,7 +52,7 @@ def set_random_state(stage: Any, state: dict[str, Any]) -> None:
 
 @contextmanager
 def kept_random_state(stage: Any) -> Iterator[None]:
-    """What happens inside draws no number from the training's generators."""
+    """Restores all random states afterwards, so that training draws the same numbers whatever happens inside."""
     state = random_state(stage)
     try:
         yield
@@ -75,6 +75,6 @@ def load(path: Path) -> dict[str, Any]:
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # zip, struct, unpickling ...: damage has many faces
+    except Exception as error:  # zip, struct, unpickling ...: damage raises all kinds of errors
         raise CheckpointError(f"{path} is damaged or no checkpoint ({error}); remove it to start anew") from error
     return state

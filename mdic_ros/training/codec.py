@@ -2,8 +2,8 @@
 
 One loss trains HyperAlign, the codebooks, the prior, the alignment, the mask, the fusion, the text encoder and the
 denoiser: v-prediction + commitment + rate + text-supervised mask, and a pixel loss through the LDM decoder on the
-predicted clean picture, which also trains that decoder and the refiner. Ours: the rate's gradient reaches the encoder
-through soft assignments, and a stereo matcher's offsets teach the alignment where to look and the mask what is shared.
+predicted clean picture, which also trains that decoder and the refiner. Not in the paper: the gradient of the rate
+reaches the encoder through soft assignments, and the offsets of a stereo matcher supervise the alignment and the mask.
 """
 
 from __future__ import annotations
@@ -65,17 +65,17 @@ SMALL_UNET = {
 
 @dataclass
 class SampleConfig:
-    """What samples are like, and what their pictures and offsets count: options of this stage and of `realism`."""
+    """How samples are drawn, and the weights of their pixel and offset losses: for this stage and for `realism`."""
 
-    rate_share: tuple[float, ...] = (0.08, 0.1, 0.24, 0.12, 0.46)  #: how often training decodes each rate point
+    rate_share: tuple[float, ...] = (0.08, 0.1, 0.24, 0.12, 0.46)  #: share of samples at each rate point
     no_side: float = 0.08  #: share of samples without side image
     foreign_side: float = 0.08  #: share with the side image of another scene, half of these at the coarsest rate point
-    stale: float = 0.1  #: share with one that is one to ten frames older, of either camera
-    unrectified: float = 0.08  #: share with one that is up to four pixels higher or lower
+    stale: float = 0.1  #: share with a side image that is one to ten frames older, of either camera
+    unrectified: float = 0.08  #: share with a side image that is up to four pixels higher or lower
     joined: float = 0.4  #: share of pairs whose right part is another pair's
     no_text: float = 0.05  #: share without caption
     pixel_weight: float = 10.0  #: squared error
-    offset_weight: float = 0.05  #: per pixel that an offset is wrong, from /8 to the last
+    offset_weight: float = 0.05  #: per pixel of error of an offset, at all resolutions
 
     def __post_init__(self) -> None:
         if min(self.rate_share) < 0 or not math.isclose(sum(self.rate_share), 1, abs_tol=1e-8):
@@ -106,7 +106,7 @@ class CodecConfig(SampleConfig):
     commitment_weight: float = 0.1
     rate_weight: float = 0.02  #: per bit and token, for the prior
     soft_rate_weight: float = 0.006  #: per bit and token, for the encoder
-    match_weight: float = 0.05  #: cross-entropy, nats, of where the alignment looks
+    match_weight: float = 0.05  #: cross-entropy, nats, of the alignment's attention
     shared_weight: float = 0.05  #: cross-entropy of the mask
     mask_weight: float = 0.1  #: lambda_mask of the paper
 
@@ -121,7 +121,7 @@ class CodecConfig(SampleConfig):
             raise ValueError(f"last_timestep is {self.last_timestep}, it must be a share, 0 to 1")
 
 
-#: What the stage trains, in the bundle's names.
+#: The components that the stage trains, by their names in the bundle.
 PARTS: dict[str, type[Any]] = {
     "hyper_align": HyperAlign,
     "hyper_align_side": HyperAlign,
@@ -172,12 +172,12 @@ def build(config: CodecConfig, vae: AutoencoderKL, vocabulary: int) -> dict[str,
 
 
 def match_loss(match: Match, flow: Tensor, stride: int) -> Tensor:
-    """Cross-entropy of where an alignment looks against where the point is, mean over positions where that is known.
+    """Cross-entropy of an alignment's attention against the true place, mean over the positions where it is known.
 
     Args:
-        match: on a grid of `stride` pixels.
+        match: on a grid of `stride` pixels, made in training mode.
         flow: (B, 2, H, W) pixels, NaN where unknown.
-        stride: pixels to a position.
+        stride: pixels per position.
 
     Returns:
         Scalar, nats.
@@ -186,9 +186,9 @@ def match_loss(match: Match, flow: Tensor, stride: int) -> Tensor:
         ValueError: the match has no probabilities: it was not made in training mode.
     """
     if match.probability is None:
-        raise ValueError("the alignment keeps where it looked in training mode only: call train() first")
+        raise ValueError("the alignment keeps its attention in training mode only: call train() first")
     w, n = match.probability.shape[2:4]
-    # A cell's flow is that of a pixel near its middle: a mean would lie between foreground and background.
+    # The flow of a position is that of a pixel near its middle: a mean would lie between foreground and background.
     at = flow[:, :, stride // 2 :: stride, stride // 2 :: stride] / stride
     x = torch.arange(w, device=flow.device) + at[:, 0]
     y = n // 2 + at[:, 1]
@@ -205,7 +205,7 @@ def match_loss(match: Match, flow: Tensor, stride: int) -> Tensor:
 
 
 def offset_loss(match: Match, flow: Tensor, stride: int) -> Tensor:
-    """Mean distance of a match's offsets from the flow: across plus down, pixels, each capped at 8 for the outliers."""
+    """Mean absolute error of offsets against the flow, in pixels, x plus y, each capped at 8 because of outliers."""
     at = flow[:, :, stride // 2 :: stride, stride // 2 :: stride]
     known = ~torch.isnan(at[:, :1])
     distance = (stride * match.offset.float() - torch.where(known, at, 0)).abs().clamp(max=8)
@@ -213,10 +213,10 @@ def offset_loss(match: Match, flow: Tensor, stride: int) -> Tensor:
 
 
 def alignment_losses(matches: list[Match], flow: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """`match_loss` of the matches that say how probable each place is, `offset_loss` of the others, in their order.
+    """`match_loss` of the matches that have probabilities, and `offset_loss` of the others, each in their order.
 
     Raises:
-        ValueError: none says how probable its places are: they were not made in training mode.
+        ValueError: none has probabilities: they were not made in training mode.
     """
     looked, offsets = [], []
     for match in matches:
@@ -226,12 +226,12 @@ def alignment_losses(matches: list[Match], flow: Tensor) -> tuple[list[Tensor], 
         else:
             looked.append(match_loss(match, flow, stride))
     if not looked:
-        raise ValueError("the alignment keeps where it looked in training mode only: call train() first")
+        raise ValueError("the alignment keeps its attention in training mode only: call train() first")
     return looked, offsets
 
 
 def shared_loss(mask: Tensor, flow: Tensor, foreign: Tensor) -> Tensor:
-    """Cross-entropy of the mask: open where the matcher found the point in the side view, shut for another scene."""
+    """Cross-entropy of the mask: 1 where the matcher found the point in the side view, 0 for a foreign side image."""
     known = F.adaptive_max_pool2d((~torch.isnan(flow[:, :1])).float(), mask.shape[-2:]) > 0
     mask = mask.float().clamp(1e-4, 1 - 1e-4)
     shut = foreign.expand_as(known)
@@ -240,9 +240,10 @@ def shared_loss(mask: Tensor, flow: Tensor, foreign: Tensor) -> Tensor:
 
 
 def psnr_weighted_mse(picture: Tensor, original: Tensor) -> Tensor:
-    """Mean squared error with the gradient of the mean PSNR: in proportion, a good picture counts as much as a bad.
+    """Mean squared error whose gradient is that of the mean PSNR: each picture's error relative to its own size.
 
-    Else the few samples without a side image, four times as wrong, would have nearly half of the say.
+    With the plain error, the few samples without a side image, whose errors are four times as large, would make up
+    nearly half of the gradient.
 
     Args:
         picture, original: (B, 3, H, W) in [-1, 1].
@@ -259,14 +260,14 @@ class CodecStage:
     """The paper's joint training, with side dropout and random rate points; the LDM decoder learns along.
 
     Args:
-        config: of the stage.
-        vae: of the bundle; the encoder stays as it is.
+        config: options of the stage.
+        vae: autoencoder of the bundle; its encoder stays as it is.
         parts: the other components, see `PARTS`.
-        tokenizer: the bundle's.
-        held_out: what to validate on.
-        foreign: as many pairs of other drives, whose side images are to do no harm.
+        tokenizer: tokenizer of the bundle.
+        held_out: pairs to validate on.
+        foreign: as many pairs of other drives, to validate that their side images do no harm.
         device: where to train.
-        seed: of what the stage draws by itself.
+        seed: of the stage's own random numbers.
 
     Raises:
         ConfigError: the options are for another number of rate points than the quantizer has.
@@ -309,15 +310,15 @@ class CodecStage:
         }
         self.mdic = MDIC(vae=self.vae, scheduler=self.scheduler, **inner)
         self.predictor = NounPredictor(len(tokenizer), latent_channels=vae.config.latent_channels)
-        # The latent stays as it is, so the encoder is frozen. Its decoder learns to render what the denoiser gives it,
-        # which is no latent of a real picture: frozen, it would be the bottleneck of the whole codec.
+        # The latent stays as it is, so the encoder is frozen. The decoder learns to render the denoiser's output, which
+        # is not the latent of a real picture: frozen, it would be the bottleneck of the whole codec.
         self.vae.decoder.requires_grad_(True)
         self.vae.post_quant_conv.requires_grad_(True)
         network = nn.ModuleDict(self.networks())
         self.network: nn.Module = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def networks(self) -> dict[str, nn.Module]:
-        """What belongs into a checkpoint, by name."""
+        """Networks that a checkpoint keeps, by name."""
         return {
             **self.parts,
             "noun_predictor": self.predictor,
@@ -350,13 +351,13 @@ class CodecStage:
         l2, l1 = F.mse_loss(picture, x), F.l1_loss(picture, x)
         velocity = F.mse_loss(v, target)
         tokens, codes = sum(i[0].numel() for i in indices), parts["quantizer"].config.codebook_size
-        half = (count + 1) // 2  # the prior is a good part of a step, and has a stage of its own
+        half = (count + 1) // 2  # the prior takes much of a step's time, and it has a stage of its own
         rate, soft_rate = self.rates([i[:half] for i in indices], [a[:half] for a in soft])
         rate, soft_rate = rate / tokens, soft_rate / tokens
         looked, offsets = alignment_losses([*condition.matches, *fine], flow)
         shared = shared_loss(condition.mask, flow, foreign)
         masked = mask_nouns(self.tokenizer, batch.captions, batch.tags).to(self.device)
-        # Nothing is asked of the words where the side image does not show what they name.
+        # Nouns are predicted only where the side image shows what they name.
         labels = masked.labels.masked_fill((foreign | (side.present == 0)).flatten(1), IGNORE)
         size = condition.z_y.shape[-2:]
         mask = F.interpolate(condition.mask, size=size, mode="bilinear", align_corners=False)
@@ -390,15 +391,15 @@ class CodecStage:
         }
 
     def workstation(self, batch: Batch, partial: list[Tensor]) -> tuple[Side, Condition, Tensor, Tensor, Tensor]:
-        """What the denoiser of each sample is told: at a rate point, with a side image and a caption drawn at random.
+        """Conditions for the denoiser, with rate point, side image and caption of each sample drawn at random.
 
         Args:
             batch: B samples.
             partial: x^ of every rate point, (B, M, h, w) each.
 
         Returns:
-            Side images, the condition, z_text (B, L, D), the flow to those side images (NaN where there is none), and
-            whose side image is of another scene, (B, 1, 1, 1) bool.
+            Side images; the condition; z_text (B, L, D); the flow to the side images, NaN where there is none; and
+            whether the side image is of another scene, (B, 1, 1, 1) bool.
         """
         c, y, flow = self.config, batch.y.to(self.device), batch.flow.to(self.device)
         count = y.shape[0]
@@ -408,7 +409,7 @@ class CodecStage:
         other = (draw > 1 - c.foreign_side) & (strangers != np.arange(count))
         sources = np.where(other, strangers, np.arange(count))
         foreign = torch.from_numpy(other).to(self.device).view(-1, 1, 1, 1)
-        # The less the packet says, the harder it is to tell that a side image is of another scene.
+        # With fewer bytes it is harder to recognise a side image of another scene.
         points = self.rng.choice(len(partial), count, p=c.rate_share)
         points = np.where(other & (self.rng.random(count) < 0.5), 0, points)
         x_hat = torch.stack(partial)[torch.from_numpy(points).to(self.device), torch.arange(count, device=self.device)]
@@ -421,9 +422,10 @@ class CodecStage:
         return side, self.mdic.condition(x_hat, side), z_text, flow, foreign
 
     def rates(self, indices: list[Tensor], soft: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Bits of an image on the mean: of its indices, for the prior; and of soft assignments, for the encoder.
+        """Mean bits per image: of the indices, to train the prior; and of soft assignments, to train the encoder.
 
-        As in RDVQ (2026): every code's price is the prior's, the assignment alone gets the second gradient.
+        As in RDVQ (2026): the bits of a code come from the prior without a gradient, so the second figure's gradient
+        goes to the assignments alone.
         """
         log_probs = self.parts["entropy_model"].log_probs(indices)
         hard = torch.stack(
@@ -434,7 +436,7 @@ class CodecStage:
         return hard / bits, expected / bits
 
     def reconstruct(self, x: Tensor, side: Side, captions: list[str], scale: int, steps: int = 1) -> Tensor:
-        """Codes and decodes at a rate point, without the bytes: x (B, 3, H, W) to a picture of that shape."""
+        """Codes and decodes at a rate point, without entropy coding: x (B, 3, H, W) to pictures of that shape."""
         parts = self.parts
         indices = parts["quantizer"](parts["hyper_align"](encode_latent(self.vae, x)))[1]
         z_text = encode_text(self.tokenizer, parts["text_encoder"], captions)
@@ -445,7 +447,7 @@ class CodecStage:
     def validate(self) -> dict[str, float]:
         """Bytes of an image, and PSNR in dB, at every rate point K: `bytesK` and `psnrK`.
 
-        And PSNR without side image (`noneK`), with that of another drive (`foreignK`), and in four steps (`steps4`).
+        Also PSNR without side image (`noneK`), with that of another drive (`foreignK`), and in four steps (`steps4`).
         """
         x, y = self.held_out.x.to(self.device), self.held_out.y.to(self.device)
         captions = self.held_out.captions
@@ -487,7 +489,7 @@ class CodecStage:
 
 
 def _share_used(indices: Tensor, codes: int) -> Tensor:
-    """The share of the codes that occur, of those that could, scalar; without waiting for the device."""
+    """Number of codes that occur over the number that could, scalar; computed without waiting for the device."""
     seen = torch.zeros(codes, device=indices.device)
     seen[indices.flatten()] = 1
     return seen.sum() / min(indices.numel(), codes)

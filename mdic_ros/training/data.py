@@ -1,8 +1,8 @@
 """Random training crops of stereo pairs, kept in memory so that two cores spend their time on the network.
 
-With each crop comes where a stereo matcher finds its points in the other view, to teach the alignment. Some crops
-come with another side view than that of the moment: older, of the same camera, or of a rig that is not quite
-rectified. Some are joined of two scenes, so that there are more of them.
+Each crop has the flow that a stereo matcher found, which supervises the alignment. Some crops have an unusual side
+view: an older one, one of the same camera, or one of a rig that is not quite rectified. Some are joined from two
+scenes, for more variety.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Batch:
-    """Coded view x and side view y: (B, 3, H, W) float in [-1, 1]; captions, nouns and drives (two of a joined crop).
+    """Coded view x and side view y: (B, 3, H, W) float in [-1, 1]; captions, nouns and drives (two for a joined crop).
 
-    `flow`, (B, 2, H, W) float, is the displacement x, y in pixels from a point of x to the same point in y, NaN where
-    it is not known: everywhere, if y is of another moment.
+    `flow`, (B, 2, H, W) float, is the displacement x, y in pixels from a point of x to the same point in y. It is NaN
+    where it is unknown, and everywhere if y was not taken at the same time as x.
     """
 
     x: Tensor
@@ -95,9 +95,9 @@ def disparities(left: Image.Image, right: Image.Image) -> tuple[npt.NDArray[np.f
 
 
 def earlier(pairs: list[Pair], most: int, scenes: Collection[str] = ()) -> list[list[int]]:
-    """Per pair the indices of those up to `most` frames before it in the same drive, by the numbers that end names.
+    """Per pair the indices of up to `most` frames before it in the same drive, by the numbers at the end of the names.
 
-    Drives in `scenes` have no earlier frames: their numbers count scenes. Nor has a frame any of another size.
+    Drives in `scenes` have no earlier frames: their numbers count scenes. Frames of another size do not count.
     """
     where: dict[tuple[object, int], int] = {}
     for index, pair in enumerate(pairs):
@@ -111,7 +111,7 @@ def earlier(pairs: list[Pair], most: int, scenes: Collection[str] = ()) -> list[
 
 @dataclass(frozen=True)
 class _Crop:
-    """Both views H x W x 3 float, 0 to 255 or beyond, flow (2, H, W), and what is known of the pair."""
+    """Both views H x W x 3 float, 0 to 255 or beyond, flow (2, H, W), caption, nouns and drives of the pair."""
 
     x: npt.NDArray[np.float32]
     y: npt.NDArray[np.float32]
@@ -124,18 +124,17 @@ class _Crop:
 class StereoCrops:
     """Batches of random crops.
 
-    The same crop is cut from both views, so rows stay matched. Mirroring also swaps the two views, else the disparity
-    would change its sign. Colour jitter is shared, with a small part of its own for each camera.
+    The same crop is cut from both views, so that rows still correspond. Mirroring also swaps the two views, or the
+    disparity would change its sign. Colour jitter is shared, except for a small part per camera.
 
     Args:
-        pairs: what to cut from.
+        pairs: pairs to cut from.
         size: height and width of a crop, pixels.
-        batch: crops at once.
-        stale: share of crops, before they are joined, whose side view is one to ten frames older, of the other or of
-            the same camera.
-        unrectified: share, likewise, of those whose side view is up to four pixels higher or lower.
-        joined: share of crops whose right part is another crop's, see `_joined`.
-        scenes: drives whose frames are unrelated, see `earlier`: each weighs 1, like a drive of one frame.
+        batch: crops per batch.
+        stale: share of crops, before joining, whose side view is one to ten frames older, of either camera.
+        unrectified: share of crops, before joining, whose side view is up to four pixels higher or lower.
+        joined: share of crops whose right part is from another crop, see `_joined`.
+        scenes: drives whose frames are unrelated, see `earlier`: each frame has weight 1, like a drive of one frame.
     """
 
     def __init__(
@@ -152,7 +151,7 @@ class StereoCrops:
         self.pairs, self.size, self.batch = pairs, size, batch
         self.stale, self.unrectified, self.joined = stale, unrectified, joined
         self.earlier = earlier(pairs, 10, scenes)
-        # A long drive shows one street many times: weight drives by the root of their length.
+        # A long drive shows one street many times: the weight of a drive is the root of its length.
         length = {d: sum(p.drive == d for p in pairs) for d in {p.drive for p in pairs}}
         weight = np.array([1.0 if p.drive in scenes else length[p.drive] ** -0.5 for p in pairs])
         self.weight = weight / weight.sum()
@@ -184,8 +183,8 @@ class StereoCrops:
         full_w, full_h = pair.left.size
         most = min(full_h, full_w * height / width)
         unrectified = rng.random() < self.unrectified
-        # Mostly nearly whole frames: where in the image a thing is tells much of how far away it is. But a view
-        # that is to be higher or lower needs room for that.
+        # Mostly nearly whole frames, since the position in the image tells much about the distance. A side view that is
+        # higher or lower needs room for the shift.
         zoom = rng.uniform(0.94, 1.0) if rng.random() < 0.75 and not unrectified else rng.uniform(0.5, 0.94)
         aspect = rng.uniform(0.95, 1.05)
         crop_h = most * zoom * min(1.0, aspect)
@@ -223,16 +222,16 @@ class StereoCrops:
 
 
 def _joined(left: _Crop, right: _Crop, rng: np.random.Generator) -> _Crop:
-    """The left part of one crop beside the right part of another, in both views; words of the one that has more of it.
+    """The left part of one crop beside the right part of another, in both views; caption of the larger part.
 
-    A few hundred scenes are learnt by heart: where everything is, from a few bytes. Joined, there are as many scenes as
-    pairs of them, and rows still match, up to the seam (compare Yun et al., 2019, arXiv 1905.04899).
+    The layout of a few hundred scenes can be learnt by heart, from a few bytes each. Joining makes as many scenes as
+    there are pairs of them, and rows still correspond, up to the seam (compare Yun et al., 2019, arXiv 1905.04899).
     """
     width = left.x.shape[1]
     seam = int(rng.uniform(0.25, 0.75) * width)
     from_left = np.arange(width) < seam
     flow = np.where(from_left, left.flow, right.flow)
-    crossed = (np.arange(width) + flow[:1] < seam) != from_left  # where it is unknown it stays so
+    crossed = (np.arange(width) + flow[:1] < seam) != from_left  # NaN stays NaN
     flow = np.where(crossed, np.nan, flow).astype(np.float32)
     more = left if seam > width // 2 else right
     x, y = (np.where(from_left[:, None], a, b) for a, b in ((left.x, right.x), (left.y, right.y)))
@@ -242,8 +241,8 @@ def _joined(left: _Crop, right: _Crop, rng: np.random.Generator) -> _Crop:
 def protocol_view(image: Image.Image) -> Image.Image:
     """The same field of view as MDIC's KITTI protocol (370x740 of 375x1242) cut from an image of any height: 128x256.
 
-    For 256-row copies of KITTI images; the native protocol is in `mdic_ros.evaluation.protocol`. Of an image that is
-    not as wide, as much as fits.
+    For 256-row copies of KITTI images; `mdic_ros.evaluation.protocol` has the protocol for originals. Of a narrower
+    image, as much as fits.
     """
     crop_h = min(image.height * 370 / 375, image.width / 2)
     crop_w = 2 * crop_h
@@ -252,15 +251,15 @@ def protocol_view(image: Image.Image) -> Image.Image:
 
 
 def held_out_batch(pairs: list[Pair], every: int = 5, most: int = 40) -> Batch:
-    """Fixed validation batch: every n-th pair of the held-out drives, or fewer, evenly spread, if these were too many.
+    """Fixed validation batch: every n-th pair of the held-out drives, or fewer, evenly spread, but `most` at most.
 
-    It is validated on in one piece, so that `most` bounds memory and time.
+    Validation runs on the whole batch at once, so `most` bounds memory and time.
     """
     return protocol_batch(pairs[:: max(every, math.ceil(len(pairs) / most))])
 
 
 def foreign_batch(pairs: list[Pair], count: int) -> Batch:
-    """So many pairs of other drives than the held-out ones, evenly spread; some twice if there are fewer."""
+    """`count` pairs of the training drives, evenly spread; some twice if there are fewer."""
     return protocol_batch([pairs[n * len(pairs) // count] for n in range(count)])
 
 

@@ -45,10 +45,10 @@ class DivergedError(MdicError):
 
 @dataclass
 class LoopConfig:
-    """How long and how fast; one of these per stage YAML, under `loop:`."""
+    """Options of the training loop, under `loop:` in the YAML of each stage."""
 
-    minutes: float = 30.0  #: wall-clock budget, validations included; the learning rate falls to zero along it
-    steps: int = 0  #: a budget in optimiser steps instead: such a run can be repeated bit for bit; 0 = minutes count
+    minutes: float = 30.0  #: wall-clock budget, validations included; the learning rate falls to zero over it
+    steps: int = 0  #: budget in optimiser steps, for runs that can be repeated bit for bit; 0 = `minutes` is the budget
     batch: int = 12  #: per process; the optimiser sees batch * accumulation * processes
     size: tuple[int, int] = (128, 256)  #: height, width of the crops, pixels
     learning_rate: float = 5e-4
@@ -56,10 +56,10 @@ class LoopConfig:
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     ema_decay: float = 0.999
-    mixed_precision: str = "auto"  #: auto: bf16 where the device has units for it, else fp32; or bf16, fp16, fp32
+    mixed_precision: str = "auto"  #: bf16, fp16, fp32, or auto: bf16 where the device has units for it, else fp32
     accumulation: int = 1  #: batches per optimiser step
     seed: int = 0
-    deterministic: bool = False  #: on a GPU: algorithms that repeat exactly, where there are such; a CPU always does
+    deterministic: bool = False  #: on a GPU: deterministic algorithms where there are any; a CPU always has them
     workers: int = 0  #: threads that make batches; 0 = one per core but one, at most 8
     log_every: int = 20  #: steps
     validate_minutes: float = 5.0  #: between validations; each is preceded by a checkpoint
@@ -84,13 +84,13 @@ class LoopConfig:
 
 
 class Stage(Protocol):
-    """What a stage gives the loop.
+    """Interface of a stage.
 
-    Optional: `rng`, a numpy Generator whose state is then kept in checkpoints, and `pictures()`, which returns columns
-    of a contact sheet of held-out pictures, title -> (B, 3, H, W) in [-1, 1].
+    Optional: `rng`, a numpy Generator, whose state is then kept in checkpoints; and `pictures()`, which returns the
+    columns of a contact sheet of held-out pictures, title -> (B, 3, H, W) in [-1, 1].
     """
 
-    #: Everything trained, and buffers to be kept in checkpoints.
+    #: Everything that is trained, and buffers that checkpoints keep.
     @property
     def network(self) -> nn.Module: ...
 
@@ -105,7 +105,7 @@ class Stage(Protocol):
 
 
 class _Loss(nn.Module):
-    """A stage's loss as the forward pass of a module: what several processes wrap, so that gradients are averaged."""
+    """A stage's loss as the forward pass of a module, as accelerate needs it to average gradients over processes."""
 
     def __init__(self, stage: Stage) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class _Loss(nn.Module):
 
 
 class _Stop:
-    """Whether Ctrl-C or SIGTERM asked to stop; the second Ctrl-C interrupts at once."""
+    """Records whether Ctrl-C or SIGTERM came; a second Ctrl-C interrupts at once."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -128,7 +128,7 @@ class _Stop:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Signals ask for a stop inside; those who handled them before get them back."""
+        """Inside, signals are recorded; afterwards the earlier handlers are back."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -141,13 +141,13 @@ class _Stop:
 
 
 def start_processes() -> PartialState:
-    """Makes this one of several processes if `accelerate launch` started it as such. Before a stage is built."""
+    """Joins the process group if `accelerate launch` started this process. To be called before a stage is built."""
     options = InitProcessGroupKwargs(timeout=timedelta(hours=2)).to_kwargs()
     return PartialState(cpu=not torch.cuda.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU"), **options)
 
 
 class _Run:
-    """The state of a run, and what is done with it."""
+    """The state of a run: optimiser, averages, budget, checkpoints."""
 
     def __init__(self, stage: Stage, config: LoopConfig, out: Path, bundle: Path) -> None:
         self.stage, self.config, self.out, self.bundle = stage, config, out, bundle
@@ -157,13 +157,13 @@ class _Run:
         AcceleratorState._reset_state()  # stages of one process may differ in precision
         self.accelerator = Accelerator(
             mixed_precision="no" if precision == "fp32" else precision,
-            # Not every step uses every part of a stage: no text, no side image ...
+            # Not every step uses every part of a stage, without text or side image for example.
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
         set_seed(config.seed, device_specific=True)
         if config.deterministic:
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats exactly with this alone
-        # A few of torch's gradients on a GPU have no exact twin, among them that of bilinear upsampling: warn, go on.
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is not deterministic without it
+        # A few gradients on a GPU have no deterministic algorithm, such as bilinear upsampling: warn and go on.
         torch.use_deterministic_algorithms(config.deterministic, warn_only=True)
         torch.backends.cudnn.benchmark = not config.deterministic
         self.loss = self.accelerator.prepare_model(_Loss(stage))
@@ -179,7 +179,7 @@ class _Run:
         )
         self.ema = EMAModel(self.parameters, decay=config.ema_decay, use_ema_warmup=True, power=0.75, foreach=True)
         self.step = self.skipped = self.skipped_in_a_row = 0
-        self.elapsed = 0.0  #: seconds of the budget that are spent
+        self.elapsed = 0.0  #: seconds of the budget that are used up
         self.cost = 0.0  #: seconds of the longest checkpoint and validation so far
         resumed = self._load()
         self.log = RunLog(out, self.step, self.accelerator.is_main_process)
@@ -215,7 +215,7 @@ class _Run:
             checkpoint.save(self._checkpoint, state)
 
     def _load(self) -> str:
-        """Goes on from the checkpoint if there is one; a sentence about it."""
+        """Restores the checkpoint if there is one, and returns a sentence about it, or ""."""
         if not self._checkpoint.is_file():
             return ""
         state = checkpoint.load(self._checkpoint)
@@ -245,23 +245,23 @@ class _Run:
 
     @property
     def progress(self) -> float:
-        """0 to 1 over the budget; a budget of minutes ends early by the time of the last validation."""
+        """0 to 1 over the budget; a budget of minutes leaves time for the last validation."""
         if self.config.steps:
             return min(1.0, self.step / self.config.steps)
         return min(1.0, self.elapsed / self._usable)
 
     @property
     def _usable(self) -> float:
-        """Seconds of a budget of minutes that steps and validations but the last may take."""
+        """Seconds of a budget of minutes for everything but the last validation."""
         budget = 60 * self.config.minutes
         return max(budget - self.cost, budget / 2)
 
     def _has_time_for(self, seconds: float) -> bool:
-        """Whether steps can follow what takes so long."""
+        """Whether there is time for further steps after something that takes this long."""
         return self.progress < 1 if self.config.steps else self.elapsed + seconds < self._usable
 
     def _agree(self, *values: float) -> list[float]:
-        """Means over the processes, whose clocks and losses differ but whose decisions must not."""
+        """Means over the processes: their clocks and losses differ, but their decisions must be the same."""
         if self.accelerator.num_processes == 1:
             return list(values)
         kind = torch.float32 if self.accelerator.device.type == "mps" else torch.float64
@@ -272,10 +272,10 @@ class _Run:
     # --- steps ---
 
     def train(self, crops: Crops) -> bool:
-        """Until the budget is spent or somebody asks to stop; True if it is spent."""
+        """Trains until the budget is used up, which returns True, or until a signal to stop."""
         config, processes = self.config, self.accelerator.num_processes
         stop, sums = _Stop(), _Means()
-        # At least one validation before the end of the time, to know how long the last one will take.
+        # At least one validation before the end, to know how long the last one will take.
         every = 60 * min(config.validate_minutes, math.inf if config.steps else config.minutes / 2)
         stream = BatchStream(
             crops,
@@ -307,14 +307,14 @@ class _Run:
                     self._pause()
                     validated, last, paused_at = self.elapsed, time.monotonic(), self.step
             spent = self.progress >= 1
-            if self.step == paused_at:  # the first validation took all the time that was left
+            if self.step == paused_at:  # no step since the last validation
                 self.save()
             else:
                 self._pause()
         return spent
 
     def _step(self, stream: BatchStream) -> tuple[float, list[dict[str, Any]], bool]:
-        """Gradients of one optimiser step: learning rate, figures of its batches, and whether every loss was finite."""
+        """Computes the gradients of a step: learning rate, figures of its batches, whether all losses were finite."""
         config, progress = self.config, self.progress
         rate = config.learning_rate * min(1.0, (self.step + 1) / config.warmup_steps)
         rate *= 0.5 * (1 + math.cos(math.pi * progress)) * 0.98 + 0.02
@@ -331,14 +331,14 @@ class _Run:
         return rate, logged, finite
 
     def _update(self, finite: bool) -> None:
-        """Takes the step, or leaves it out when a loss or a gradient is not finite.
+        """Takes the step, or skips it when a loss or a gradient is not finite.
 
         Raises:
-            DivergedError: ten steps in a row had to be left out.
+            DivergedError: ten steps in a row were skipped.
         """
         if finite:
             norm = self.accelerator.clip_grad_norm_(self.parameters, self.config.clip_norm)
-            # With float16, gradients may overflow until the scaler has found its scale: it decides then.
+            # With float16, gradients may overflow until the scaler has found its scale, so the scaler decides.
             if finite := self.accelerator.scaler is not None or bool(torch.isfinite(norm)):
                 self.optimizer.step()
                 finite = not self.optimizer.step_was_skipped
@@ -359,7 +359,7 @@ class _Run:
     # --- validation ---
 
     def _pause(self) -> None:
-        """A checkpoint, then figures and pictures of the averaged weights, and these into the bundle."""
+        """Writes a checkpoint, validates the averaged weights, and writes them into the bundle."""
         start = time.monotonic()
         self.save()
         if self.accelerator.is_main_process:
@@ -379,7 +379,7 @@ class _Run:
 
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:
-        """The averaged weights in the network, in evaluation mode."""
+        """Inside, the network has the averaged weights and is in evaluation mode."""
         self.ema.store(self.parameters)
         self.ema.copy_to(self.parameters)
         self.stage.network.eval()
@@ -391,7 +391,7 @@ class _Run:
 
 
 class _Means:
-    """Means of figures by name, without waiting for the device before they are asked for."""
+    """Means of figures by name, which wait for the device only when they are read."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Any] = {}
@@ -410,13 +410,13 @@ class _Means:
 
 
 def run(stage: Stage, crops: Crops, config: LoopConfig, out: Path, bundle: Path) -> bool:
-    """Trains until the budget is spent, or until Ctrl-C; then saves the stage's EMA weights into the bundle.
+    """Trains until the budget is used up or until Ctrl-C, then saves the stage's averaged weights into the bundle.
 
-    A run that was stopped goes on from `out/checkpoint.pt`: weights, optimiser, EMA, step, time, all random states and
-    the place in the stream of batches. With a budget of steps it ends, on the same machine with the same number of
-    processes and threads, at the very weights that it would have had without the stop; on a GPU at nearly those, even
-    with `deterministic`, since not all that is computed there can repeat exactly. Under `accelerate launch` every
-    process trains on batches of its own, and gradients are averaged.
+    A stopped run continues from `out/checkpoint.pt`: weights, optimiser, EMA, step, time, all random states and the
+    place in the stream of batches. With a budget of steps, and on the same machine with the same number of processes
+    and threads, it ends with exactly the weights that it would have without the stop. On a GPU the weights are nearly
+    the same, even with `deterministic`, since some algorithms there are not deterministic. Under `accelerate launch`
+    each process trains on its own batches, and gradients are averaged.
 
     Args:
         stage: the networks and their loss.
@@ -426,10 +426,10 @@ def run(stage: Stage, crops: Crops, config: LoopConfig, out: Path, bundle: Path)
         bundle: folder of the model to write.
 
     Returns:
-        True if the budget is spent, False if somebody stopped the run.
+        True if the budget is used up, False if the run was stopped.
 
     Raises:
-        DivergedError: the loss stays at values that are not finite.
+        DivergedError: ten losses in a row were not finite.
         CheckpointError: the checkpoint is damaged or another stage's.
     """
     return _Run(stage, config, out, bundle).train(crops)

@@ -1,7 +1,7 @@
 """Training stage of the prior alone, on the tokens of a codec that is done.
 
-In the joint training the tokens change under the prior's feet, and the prior gets a few steps only. Here nothing else
-is computed than tokens and the prior, so a few minutes give many more steps, and fewer bytes for the same pictures.
+In the joint training the tokens keep changing, and the prior gets few steps. Here only tokens and the prior are
+computed, so a few minutes give many more steps, and fewer bytes for the same pictures.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class PriorStage:
         return found
 
     def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """Bits per token of both views, a scalar; as a figure, too. `progress` changes nothing."""
+        """Bits per token of both views, a scalar, and the same as a figure. `progress` is not used."""
         tokens = self.tokens(torch.cat([batch.x, batch.y]))
         rate = self.prior.loss(tokens) / sum(grid[0].numel() for grid in tokens)
         return rate, {"rate": rate.detach()}

@@ -1,18 +1,19 @@
 """Stage after the codec: pictures that look real at two and more steps.
 
-What draws the picture is trained: denoiser, LDM decoder and refiner. Tokens, alignment and mask stay as they are. Half
-of each batch is decoded in one step against the squared error. The other half goes on from the sampler's first answer
-to a later step, as the decoder does. There the picture must also have the texture of the original: a step that has
-noise to start from can afford detail that the packet did not carry, and the refiner, told to be sharp, takes the side
-image's pixels where the squared error would have a mean of them and the picture.
+The stage trains the components that draw the picture: denoiser, LDM decoder and refiner. Tokens, alignment and mask
+stay as they are. Half of each batch is decoded in one step and trained for the squared error. The other half takes a
+later step of the sampler from the result of the first, as the decoder does, and there the loss also compares texture:
+from noise, the denoiser can add detail that the packet does not carry, and the refiner, with `sharp` set, uses the side
+image's pixels where the squared error would prefer a mean of them and the picture.
 
-Texture is compared by a sliced Wasserstein distance (Heitz et al., 2021, arXiv 2006.07229) of random 7x7 filters'
-answers, and inside blocks of 32x32 pixels, so that a smooth sky stays smooth and foliage gets its leaves. It needs
-no network trained elsewhere, and nothing to fall out with as an adversary does. With the weights of VGG16 at hand,
-LPIPS can be added.
+Texture is compared by a sliced Wasserstein distance (Heitz et al., 2021, arXiv 2006.07229) of the responses of random
+7x7 filters, within blocks of 32x32 pixels, so that a smooth sky stays smooth and foliage gets leaves. It needs no
+pretrained network, and training is stable, unlike that of an adversary. If the weights of VGG16 are there, LPIPS can be
+added.
 
-Two more keep invention in bounds there. *Consistency*: what the picture would be coded as stays what was sent. *Grid*:
-an error that repeats with the blocks of four pixels that are drawn at a time is seen long before it counts.
+Two more losses limit invented detail. *Consistency*: the features of the picture stay those that were coded. *Grid*:
+errors that repeat with the blocks of 4x4 pixels that the last layers draw, which are visible long before they matter
+for the squared error.
 """
 
 from __future__ import annotations
@@ -42,13 +43,13 @@ def texture_distance(picture: Tensor, original: Tensor, filters: int = 12) -> Te
 
     Args:
         picture, original: (B, 3, H, W) in [-1, 1], H and W multiples of 64.
-        filters: random directions, drawn anew at every call.
+        filters: number of random filters, drawn anew at every call.
 
     Returns:
-        Scalar: mean absolute difference of the sorted answers of zero-mean filters of unit norm.
+        Scalar: mean absolute difference of the sorted responses of zero-mean filters of unit norm.
     """
     kernel = torch.randn(filters, 3, FILTER, FILTER, device=picture.device)
-    kernel = kernel - kernel.mean(dim=(2, 3), keepdim=True)  # texture; brightness is the squared error's business
+    kernel = kernel - kernel.mean(dim=(2, 3), keepdim=True)  # texture only, not brightness
     kernel = kernel / kernel.flatten(1).norm(dim=1)[:, None, None, None]
 
     def answers(image: Tensor) -> Tensor:
@@ -63,14 +64,14 @@ def texture_distance(picture: Tensor, original: Tensor, filters: int = 12) -> Te
 
 
 def grid_distance(picture: Tensor, original: Tensor) -> Tensor:
-    """How far the error repeats with the blocks of pixels that the last layers draw.
+    """How strongly the error repeats with the blocks of pixels that the last layers draw.
 
     Args:
         picture, original: (B, 3, H, W), H and W multiples of 32.
 
     Returns:
-        Scalar: variance of the mean errors of the 16 places in a block of 4x4 pixels, inside blocks of 32x32, over
-        what it would be if the errors there had nothing to do with one another; 1 is no grid.
+        Scalar: variance of the mean errors of the 16 places in a block of 4x4 pixels, within blocks of 32x32, relative
+        to its expectation for independent errors; 1 = no grid.
     """
     error = picture - original
     places = F.avg_pool2d(F.pixel_unshuffle(error, PERIOD), BLOCK // PERIOD).unflatten(1, (3, PERIOD**2))
@@ -79,7 +80,7 @@ def grid_distance(picture: Tensor, original: Tensor) -> Tensor:
     return (systematic / (spread.clamp(min=0) * (PERIOD / BLOCK) ** 2 + 1e-6)).mean()
 
 
-#: The components that are trained here, beside the LDM decoder. Streams stay what they are.
+#: The components that are trained here, beside the LDM decoder. Packets stay as they are.
 DRAWING = ("unet", "detail_refiner")
 
 
@@ -115,7 +116,7 @@ class RealismStage(CodecStage):
             self.perceptual = Lpips(vgg16(locate(Path(config.weights), FILES["vgg16"])), "vgg").to(self.device)
 
     def networks(self) -> dict[str, nn.Module]:
-        """What belongs into a checkpoint, by name: here words are not guessed."""
+        """Networks that a checkpoint keeps, by name; this stage has no noun predictor."""
         return {name: part for name, part in super().networks().items() if name != "noun_predictor"}
 
     def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
@@ -124,14 +125,14 @@ class RealismStage(CodecStage):
         x = batch.x.to(self.device)
         half = x.shape[0] // 2
         for name, part in self.parts.items():
-            part.train(name in DRAWING)  # what stays as it is has no noise in its mask
+            part.train(name in DRAWING)  # in evaluation mode the mask has no noise
         with torch.no_grad():
             features = self.parts["hyper_align"](encode_latent(self.vae, x))
             partial = self.parts["quantizer"](features, learn=False)[0]
             side, condition, z_text, flow, _ = self.workstation(batch, partial)
         noise = torch.randn_like(side.z_y)
         first = torch.full((x.shape[0],), 999, device=self.device)
-        # At the first step there is noise alone, and v is the negative of the clean latent.
+        # The first step starts from pure noise, where v is the negative of the clean latent.
         z = -self.mdic.velocity(noise, first, condition, z_text).float()
 
         later = torch.from_numpy(self.rng.choice(LATER, x.shape[0] - half)).to(self.device)
@@ -183,7 +184,7 @@ class RealismStage(CodecStage):
 
 
 def _rows(condition: Condition, start: int) -> Condition:
-    """The samples of a condition from `start` on, as far as the denoiser looks at it."""
+    """The samples of a condition from `start` on, without the matches, which the denoiser does not need."""
     return Condition(condition.x_c[start:], condition.latent[start:], condition.z_y[start:], condition.mask[start:], [])
 
 

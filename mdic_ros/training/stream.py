@@ -1,7 +1,7 @@
 """The stream of training batches: made ahead in threads, and every batch a function of its number alone.
 
-Batch n of process r is drawn with a generator seeded by (seed, r, n). So a run that goes on at step n sees the batches
-that it would have seen without the stop, however many threads make them, and no two processes see the same ones.
+Batch n of process r is drawn with a generator seeded by (seed, r, n). So a run that continues at step n gets the same
+batches as without the stop, with any number of threads, and no two processes get the same ones.
 """
 
 from __future__ import annotations
