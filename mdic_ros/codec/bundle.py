@@ -28,6 +28,9 @@ from mdic_ros.resources import resource
 
 INDEX = "model_index.json"
 
+#: What a model may be called: it stands in messages, reports and names of files.
+MODEL_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
 #: Library and class of each component, as the index names them; a bundle cannot make us import anything else.
 CLASSES = {
     "vae": ("diffusers", "AutoencoderKL"),
@@ -103,27 +106,38 @@ class Bundle:
             self.guidance = float(content.get("guidance_scale", 1.0))
             self.digests: dict[str, str] = dict(content["sha256"])
             classes = {name: content[name] for name in CLASSES if name in content}
-            if not isinstance(self.model_id, str) or not math.isfinite(self.guidance):
-                raise ValueError("model_id is a text and guidance_scale a number")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BundleError(f"{index} is damaged: {error!r}") from error
+        self.components = tuple(classes)
+        for problem in (*self._problems_of_names(classes), *self._problems_of_files()):
+            raise BundleError(problem)
+        self.fingerprint = fingerprint(self.digests)
+
+    def _problems_of_names(self, classes: Mapping[str, Any]) -> Iterator[str]:
+        """What is wrong with the names in the index, each as a sentence."""
+        index = self.path / INDEX
+        if not (isinstance(self.model_id, str) and MODEL_ID.fullmatch(self.model_id)):
+            yield f"{index}: a model_id is 1 to 64 letters, digits, dots, dashes and underscores"
+        if not math.isfinite(self.guidance):
+            yield f"{index}: guidance_scale must be a number"
         for name, found in classes.items():
             # Of the library only the package: modules inside it move from version to version.
             library, kind = CLASSES[name]
             if not (isinstance(found, list) and found) or [str(found[0]).split(".")[0], *found[1:]] != [library, kind]:
-                raise BundleError(f"{index}: {name} cannot be a {found}")
-        self.components = tuple(classes)
+                yield f"{index}: {name} cannot be a {found}"
+
+    def _problems_of_files(self) -> Iterator[str]:
+        """What is wrong with the files that are listed or there, each as a sentence."""
+        index = self.path / INDEX
         for name, digest in self.digests.items():
             if not _is_listed_name(name, self.components):
-                raise BundleError(f"{index} lists {name!r}, which is no file of a component's folder")
+                yield f"{index} lists {name!r}, which is no file of a component's folder"
             if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
-                raise BundleError(f"{index}: the digest of {name} is no SHA-256")
+                yield f"{index}: the digest of {name} is no SHA-256"
         for name in _files(self.path):
             if name not in self.digests:
-                raise BundleError(
-                    f"{self.path / name} is not listed in {INDEX}, and a bundle is exactly its listed files: remove it"
-                )
-        self.fingerprint = fingerprint(self.digests)
+                file = self.path / name
+                yield f"{file} is not listed in {INDEX}, and a bundle is exactly its listed files: remove it"
 
     def check(self, component: str) -> Path:
         """Folder of a component whose files are what the index says.
@@ -190,12 +204,14 @@ def write_index(path: Path, model_id: str, *, guidance_scale: float = 1.0) -> st
 
     Args:
         path: holds one folder per component.
-        model_id: name of the model, as StreamInfo and reports show it.
+        model_id: name of the model, as StreamInfo and reports show it; see `MODEL_ID`.
         guidance_scale: classifier-free guidance of the denoiser; 1 = none (the paper's model uses 3).
 
     Returns:
         The fingerprint, 64 hex digits.
     """
+    if not MODEL_ID.fullmatch(model_id):
+        raise ValueError(f"{model_id!r} cannot be a model_id")
     components = [name for name in CLASSES if (path / name).is_dir()]
     digests = {
         file.relative_to(path).as_posix(): sha256(file)

@@ -20,6 +20,8 @@ from mdic_ros.codec.images import Image, check_image, to_pixels
 from mdic_ros.errors import MdicError
 from mdic_ros.models.entropy.exact import ExactPrior
 
+_CUDA = "CUDAExecutionProvider"
+
 
 class BudgetError(MdicError):
     """Not even the coarsest rate point fits into `max_bytes`. `smallest` is what it would take, bytes."""
@@ -135,6 +137,11 @@ class Encoder:
         return self._networks.run(names, {"pixels": to_pixels(image, mirror=view == "right")})
 
 
+def usable_device(device: str) -> str:
+    """The device for the encoder beside a decoder on this one: "cpu" if ONNX Runtime was installed without CUDA."""
+    return device if _CUDA in onnxruntime.get_available_providers() else "cpu"
+
+
 def _session(bundle: Bundle, device: str, threads: int) -> onnxruntime.InferenceSession:
     """The networks of a bundle's encoder.
 
@@ -172,9 +179,9 @@ def _providers(device: str) -> list[tuple[str, dict[str, Any]]]:
         raise MdicError(f"no device {device!r}: the encoder runs on cpu, cuda or cuda:NUMBER")
     if device == "cpu":
         return [("CPUExecutionProvider", {})]
-    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+    if _CUDA not in onnxruntime.get_available_providers():
         raise MdicError(
             f"this ONNX Runtime cannot use {device}: pip install onnxruntime-gpu in place of onnxruntime, or take cpu"
         )
     # TF32 would change tokens for a little speed.
-    return [("CUDAExecutionProvider", {"device_id": int(match[1] or 0), "use_tf32": 0})]
+    return [(_CUDA, {"device_id": int(match[1] or 0), "use_tf32": 0})]

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdic_ros.codec import Bundle, Encoder
+from mdic_ros.codec.encoder import usable_device
 from mdic_ros.evaluation.bench_process import WARM_UP, measure_process
 from mdic_ros.evaluation.install_size import install_sizes
 from mdic_ros.evaluation.provenance import machine, versions
@@ -42,7 +43,7 @@ class Options:
     Attributes:
         sizes: (height, width) of the coded images, pixels.
         steps: numbers of denoising steps.
-        device: where both halves run.
+        device: where both halves run. The encoder stays on the CPU if ONNX Runtime was installed without CUDA.
         frames: how many frames each figure is made of.
         threads: of the networks on the CPU; 0 = one for each core.
         busy: also measure beside this number of processes that do nothing but count; 0 = only alone.
@@ -80,7 +81,8 @@ def run(model: Path | None, options: Options, progress: Progress = lambda done, 
     if not options.encode_only:
         need("eval")
     options = replace(options, sizes=tuple(sorted(options.sizes, key=lambda size: size[0] * size[1])))
-    encoder = Encoder.from_pretrained(model, options.device, options.threads)
+    encoder_device = usable_device(options.device) if options.device.startswith("cuda") else options.device
+    encoder = Encoder.from_pretrained(model, encoder_device, options.threads)
     points = sorted({min(2, encoder.rate_points - 1), encoder.rate_points - 1})
     halves = ["encoder"] if options.encode_only else ["encoder", "torch_encoder", "decoder"]
     rows = len(points) + (0 if options.encode_only else len(options.steps) + len(OTHERS))
@@ -106,7 +108,8 @@ def run(model: Path | None, options: Options, progress: Progress = lambda done, 
                 step()
     processes = {}
     for half in halves:
-        processes[half] = measure_process(half, model, options.device, options.threads, pairs, packets)
+        device = encoder_device if half == "encoder" else options.device
+        processes[half] = measure_process(half, model, device, options.threads, pairs, packets)
         step()
     here = machine(options.device)
     return {
@@ -115,6 +118,7 @@ def run(model: Path | None, options: Options, progress: Progress = lambda done, 
         "model": {"model_id": encoder.model_id, "fingerprint": encoder.fingerprint},
         "options": {
             "device": options.device,
+            "encoder_device": encoder_device,
             "threads": options.threads or here["cores"],
             "frames": options.frames,
             "busy": options.busy,

@@ -15,11 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
 import torch
 from accelerate import PartialState
 
 from mdic_ros.codec import Decoder, Encoder
+from mdic_ros.codec.encoder import usable_device
 from mdic_ros.evaluation.anchors import ANCHORS, Anchor
 from mdic_ros.evaluation.at_equal_bytes import at_equal_bytes
 from mdic_ros.evaluation.bd import bd_psnr, bd_rate
@@ -94,9 +94,7 @@ def run(
     if not state.is_main_process:
         stage = _silent
     device = "cpu" if state.device.type == "cpu" else str(state.device)  # ONNX Runtime has no cpu:0
-    # Its usual build has no CUDA either; encoding is the smaller part.
-    on_gpu = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    encoder = Encoder.from_pretrained(model, device if on_gpu else "cpu")
+    encoder = Encoder.from_pretrained(model, usable_device(device))
     decoder = Decoder.from_pretrained(model, device)
     anchors = ANCHORS if options.anchors else ()
     image_metrics, set_metrics, not_computed = load_metrics(options.weights)

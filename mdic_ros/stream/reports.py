@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mdic_ros.codec.bitstream import MAX_SCALES, MAX_SIDE, MIN_HEIGHT, MIN_WIDTH
+from mdic_ros.codec.bundle import MODEL_ID
 from mdic_ros.errors import MdicError
 
 _HOUR_MS = 3_600_000.0
@@ -77,7 +78,7 @@ def read_stream_info(message: Any, calibration: Any = None) -> StreamInfo:
     _check(MIN_HEIGHT <= message.coded_height <= MAX_SIDE, "coded_height")
     _check(MIN_WIDTH <= message.coded_width <= MAX_SIDE, "coded_width")
     _check(len(message.encoding) <= _MAX_TEXT and message.encoding.isprintable(), "encoding")
-    _check(re.fullmatch(r"[A-Za-z0-9._-]{1,64}", message.model_id), "model_id")
+    _check(MODEL_ID.fullmatch(message.model_id), "model_id")
     _check(re.fullmatch(r"[0-9a-f]{64}", message.fingerprint), "fingerprint")
     _check(1 <= message.stream_version <= 15, "stream_version")
     _check(1 <= message.rate_points <= MAX_SCALES, "rate_points")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -49,10 +50,11 @@ def forget_origin(config: Path) -> None:
         config.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
-def finish_bundle(bundle: Path, model_id: str) -> str:
+def finish_bundle(bundle: Path, name: str) -> str:
     """Makes component folders a bundle; returns its fingerprint. One that was a bundle before keeps its guidance.
 
-    See `store_in_half` for the precision of the weights. The encoder's networks are written as ONNX, too.
+    The model_id is made of the name: what it must not hold becomes an underscore. See `store_in_half` for the precision
+    of the weights. The encoder's networks are written as ONNX, too.
     """
     store_in_half(bundle)
     for config in bundle.glob("*/config.json"):
@@ -60,5 +62,6 @@ def finish_bundle(bundle: Path, model_id: str) -> str:
     shutil.rmtree(bundle / "encoder", ignore_errors=True)  # of other weights
     index = bundle / INDEX
     guidance = json.loads(index.read_text()).get("guidance_scale", 1.0) if index.is_file() else 1.0
+    model_id = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:64]
     write_index(bundle, model_id, guidance_scale=guidance)
     return export_encoder(Bundle(bundle))

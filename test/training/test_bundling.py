@@ -1,9 +1,12 @@
 """Components are written so that nobody meets half of one."""
 
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from mdic_ros.codec import Encoder
 from mdic_ros.codec.bundle import Bundle, write_index
 from mdic_ros.training.bundling import finish_bundle, halve, write_component
 
@@ -41,10 +44,21 @@ def test_weights_are_halved_once(tmp_path):
     assert file.stat().st_mtime_ns == before and [path.name for path in tmp_path.iterdir()] == [file.name]
 
 
-def test_guidance_is_kept(tmp_path):
-    write_component(Part("{}"), tmp_path / "scheduler")
-    finish_bundle(tmp_path, "model")
-    assert Bundle(tmp_path).guidance == 1
-    write_index(tmp_path, "model", guidance_scale=3.0)
-    finish_bundle(tmp_path, "model")
-    assert Bundle(tmp_path).guidance == 3
+def test_guidance_is_kept_and_the_name_fits(tiny_bundle, tmp_path):
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    (bundle / "model_index.json").unlink()
+    finish_bundle(bundle, "my model (1)")
+    assert (Bundle(bundle).guidance, Bundle(bundle).model_id) == (1, "my_model__1_")
+    write_index(bundle, "model", guidance_scale=3.0)
+    (bundle / "unet" / "new.json").write_text("{}")  # training has written more than the index lists
+    finish_bundle(bundle, "model")
+    assert Bundle(bundle).guidance == 3 and "unet/new.json" in Bundle(bundle).digests
+
+
+def test_a_finished_bundle_has_its_encoder_as_onnx(tiny_bundle, other_bundle, tmp_path):
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    for name in ("vae", "hyper_align", "quantizer"):  # other weights, as training writes them
+        shutil.copytree(other_bundle / name, bundle / name, dirs_exist_ok=True)
+    finish_bundle(bundle, "model")
+    assert (bundle / "encoder" / "model.onnx").read_bytes() == (other_bundle / "encoder" / "model.onnx").read_bytes()
+    assert Encoder.from_pretrained(bundle)
