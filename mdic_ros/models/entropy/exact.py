@@ -188,7 +188,7 @@ class ExactPrior:
         self._blocks = []
         for number in range(sizes.num_layers):
             name = f"blocks.{number}"
-            hidden = len(weights.get(f"{name}.up.bias", ()))
+            hidden = np.size(weights.get(f"{name}.up.bias", ()))
             self._blocks.append(
                 _Block(
                     qkv=read.linear(f"{name}.qkv", dim, 3 * dim, norm_max),
@@ -361,7 +361,7 @@ class ExactPrior:
         dense = self._biases.get((block, step))
         if dense is None:
             dense = np.where(step.allowed[:, None], block.bias[:, step.offset].swapaxes(0, 1), NEVER).astype(np.int32)
-            if sum(kept.size for kept in self._biases.values()) > _KEPT_BIASES:
+            if sum(kept.size for kept in list(self._biases.values())) > _KEPT_BIASES:
                 self._biases.clear()
             self._biases[block, step] = dense
         return dense

@@ -46,6 +46,10 @@ class PriorSizes:
     def __post_init__(self) -> None:
         if len(self.grids) != len(self.groups) or not self.grids or any(g not in (1, 2, 4) for g in self.groups):
             raise ValueError("grids and groups need one entry per scale; groups are 1, 2 or 4")
+        if not all(0 < fraction <= 1 for fraction in self.grids):
+            raise ValueError("grids are fractions of the feature grid, above 0 and at most 1")
+        if min(self.codebook_size, self.dim, self.num_heads, self.num_layers, self.token_dim) < 1:
+            raise ValueError("a prior needs at least one code, layer, head and dimension")
         if self.dim % self.num_heads:
             raise ValueError("dim must be a multiple of num_heads")
         if len(self.window) != 2 or any(side < 2 or side % 2 for side in self.window):
@@ -91,7 +95,7 @@ class Step:
 
     Windows are padded to equal length with slots that nothing attends to. nW: windows, L_g: slots of group g in a
     window, R = L_{g-1} + L_g: rows of the pass (known tokens, then queries), C: key columns (known tokens of earlier
-    passes, then the rows of this pass), P: patterns, as most windows of a grid are alike. All integers are int64.
+    passes, then the rows of this pass), P: patterns, one for each size of window. All integers are int64.
     """
 
     grid: tuple[int, int]
@@ -123,6 +127,10 @@ def _group(y: int, x: int, groups: int) -> int:
 def schedule(h: int, w: int, groups: int, window: tuple[int, ...]) -> tuple[Step, ...]:
     """The passes that code a grid of h x w tokens, less groups that so small a grid has no position for."""
     tiles = [(rows, columns) for rows in windows(h, window[0]) for columns in windows(w, window[1])]
+    # Windows of one size are alike: they begin at even rows and columns.
+    numbers: dict[tuple[int, int], int] = {}
+    pattern = np.array([numbers.setdefault((len(ys), len(xs)), len(numbers)) for ys, xs in tiles])
+    examples = [int(np.argmax(pattern == number)) for number in range(len(numbers))]
     members = [
         [[(y, x) for y in ys for x in xs if _group(y, x, groups) == g] for ys, xs in tiles] for g in range(groups)
     ]
@@ -135,17 +143,14 @@ def schedule(h: int, w: int, groups: int, window: tuple[int, ...]) -> tuple[Step
     steps = []
     for g, query in enumerate(padded):
         known = padded[g - 1] if g else query[:, :0]
-        rows = np.concatenate([known, query], 1)
-        keys = np.concatenate(padded[: g + 1], 1)
+        rows = np.concatenate([known, query], 1)[examples]
+        keys = np.concatenate(padded[: g + 1], 1)[examples]
         allowed = np.repeat(keys[:, None, :, 2] != 0, rows.shape[1], 1)
         allowed[:, : known.shape[1], keys.shape[1] - query.shape[1] :] = False  # known tokens do not look at queries
         delta = rows[:, :, None, :2] - keys[:, None, :, :2]
         # Padded slots can be anywhere in the grid; clip only keeps their (unused) index in the table.
         dy = delta[..., 0].clip(1 - window[0], window[0] - 1) + window[0] - 1
         dx = delta[..., 1].clip(1 - window[1], window[1] - 1) + window[1] - 1
-        offset = dy * (2 * window[1] - 1) + dx
-        # The first window of each pattern.
-        first, pattern = _alike(np.where(allowed, offset, -1))
         places = query[..., 0] * w + query[..., 1]
         real = np.flatnonzero(query[..., 2])
         slots = real[places.ravel()[real].argsort()]
@@ -157,18 +162,11 @@ def schedule(h: int, w: int, groups: int, window: tuple[int, ...]) -> tuple[Step
                 slots=slots,
                 positions=places.ravel()[slots],
                 pattern=pattern,
-                allowed=allowed[first],
-                offset=offset[first],
+                allowed=allowed,
+                offset=dy * (2 * window[1] - 1) + dx,
             )
         )
     return tuple(steps)
-
-
-def _alike(windows: Integers) -> tuple[list[int], Integers]:
-    """First window of each pattern, and the pattern of each window (nW,)."""
-    numbers: dict[bytes, int] = {}
-    pattern = np.array([numbers.setdefault(window.tobytes(), len(numbers)) for window in windows])
-    return [int(np.argmax(pattern == number)) for number in range(len(numbers))], pattern
 
 
 @functools.lru_cache(maxsize=256)

@@ -3,6 +3,9 @@
 import hashlib
 import json
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -160,6 +163,33 @@ def test_order_of_summation_does_not_matter(
     first, second = ExactPrior(small_sizes, weights), ExactPrior(small_sizes, other)
     tokens = draw(first, GRID, 3)
     assert equal(passes(first, tokens), passes(second, tokens))
+
+
+DIGEST = """
+import hashlib, numpy as np
+from mdic_ros.models.entropy.exact import ExactPrior
+from mdic_ros.resources import resource
+prior, found = ExactPrior.from_folder(resource("models/mdic_tiny/entropy_model")), hashlib.sha256()
+with np.errstate(all="raise"):
+    tokens = [np.arange(h * w).reshape(h, w) * 37 % 1024 for h, w in prior.grid_shapes(8, 16)]
+    for groups in prior.frequencies(tokens):
+        for frequencies, _ in groups:
+            found.update(frequencies.astype("<i8").tobytes())
+print(found.hexdigest())
+"""
+
+
+def test_the_library_of_matrix_products_does_not_matter() -> None:
+    """Kernels for other processors, with other blocks and with or without fused multiply-add; one and more threads."""
+    digests = set()
+    for core, threads in (("", "1"), ("", "3"), ("Haswell", "1"), ("Sandybridge", "2"), ("Prescott", "1")):
+        chosen = {"OPENBLAS_NUM_THREADS": threads, **({"OPENBLAS_CORETYPE": core} if core else {})}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS")} | chosen
+        done = subprocess.run(
+            [sys.executable, "-c", DIGEST], env=environment, capture_output=True, text=True, check=True
+        )
+        digests.add(done.stdout)
+    assert len(digests) == 1 and len(digests.pop().strip()) == 64
 
 
 # ------------------------------------------------------------------------------------------------ bounds, errors

@@ -21,6 +21,9 @@ def test_codes_each_position_once_in_raster_order(grid: tuple[int, int], groups:
         assert step.known.shape[1] == (steps[number - 1].query.shape[1] if number else 0)
         assert step.allowed.shape[1] == step.offset.shape[1] == step.known.shape[1] + step.query.shape[1]
         assert step.offset.min() >= 0 and step.offset.max() < 15 * 31
+        assert len(step.allowed) == len(step.offset) == step.pattern.max() + 1 <= 4 and len(step.pattern) == len(
+            step.query
+        )
 
 
 def test_groups_lie_in_a_2x2_pattern() -> None:
@@ -58,7 +61,18 @@ def test_places_and_nearest_positions() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"groups": (1, 2)}, {"groups": (1, 2, 3, 4)}, {"dim": 33}, {"window": (3, 8)}, {"window": (8,)}, {"grids": ()}],
+    [
+        {"groups": (1, 2)},
+        {"groups": (1, 2, 3, 4)},
+        {"dim": 33},
+        {"num_heads": 0},
+        {"num_layers": 0},
+        {"window": (3, 8)},
+        {"window": (8,)},
+        {"grids": ()},
+        {"grids": (0.5, 1.0, 1.0, math.nan)},
+        {"grids": (0.5, 1.0, 1.0, 1.5)},
+    ],
 )
 def test_sizes_that_make_no_prior(small_sizes: PriorSizes, change: dict[str, object]) -> None:
     with pytest.raises(ValueError):
