@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-#: What is compared: distortion, and the figures of realism that need no pretrained network.
+#: The metrics that are compared: distortion, and those of realism that need no pretrained network.
 METRICS = ("PSNR", "MS-SSIM dB", "SWD x 1000", "gradient distance", "spectrum distance")
 FACTORS = (1, 2)  #: times our bytes
 
@@ -16,15 +16,15 @@ Result = Mapping[str, Any]  #: with mean "bytes" and "figures", see `results.sum
 
 
 def at_equal_bytes(results: Sequence[Result], anchors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """For each rate point of ours, in the fewest and in the most steps: each anchor at `FACTORS` times its bytes.
+    """Compares each result of ours with each anchor at `FACTORS` times the same bytes.
 
     Args:
-        results: ours.
+        results: of this codec.
         anchors: name, sees_both and results of each; those that send nothing are left out.
 
     Returns:
-        "steps", "setting", "bytes" and "figures" of ours, and "anchors": their name, sees_both, fewest bytes, and for
-        each factor the interpolated figures. What lies beyond an anchor's settings has none.
+        One entry per result: "steps", "setting", "bytes" and "figures" of ours, and "anchors": name, sees_both, fewest
+        bytes, and for each factor the interpolated figures, without those beyond the range of the anchor's settings.
     """
     found = []
     for ours in results:
@@ -50,7 +50,7 @@ def at_equal_bytes(results: Sequence[Result], anchors: Sequence[Mapping[str, Any
 
 
 def _at(points: Sequence[Result], metric: str, count: float) -> float | None:
-    """A figure at so many bytes, linear in their logarithm between neighbours; None beyond the points."""
+    """A figure at `count` bytes, interpolated linearly over their logarithm; None outside the range of the points."""
     curve = [(r["bytes"], r["figures"][metric]) for r in points if math.isfinite(r["figures"].get(metric, math.nan))]
     if not curve or not curve[0][0] <= count <= curve[-1][0]:
         return None

@@ -23,19 +23,19 @@ from mdic_ros.stream.vertical_disparity import VerticalDisparityTracker
 #: MS-SSIM halves an image four times, and a window of 7 must still fit.
 MIN_SIDE = 97
 
-Progress = Callable[[int, int | None], None]  #: called with what is done and what there is in all, None = unknown
+Progress = Callable[[int, int | None], None]  #: called with the number done and the total, None = unknown
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A coded image and its side image as a protocol sees them, read from disk whenever they are looked at.
+    """A coded image and its side image after a protocol's crop and resize, read from disk at every access.
 
     Attributes:
         drive, frame, view: see `mdic_ros.evaluation.sources.EvalPair`.
         size: (height, width) of both images.
-        seen: share of the original's pixels that the protocol looks at, 0 to 1.
+        seen: share of the original's pixels within the protocol's crop, 0 to 1.
         files: of the coded image and of the side image.
-        stale_files: of the side camera's images of so many frames before.
+        stale_files: number of frames -> file of the side camera's image that many frames before.
     """
 
     drive: str
@@ -114,16 +114,17 @@ def plan(
     ablations: bool,
     anchors: Sequence[Anchor],
 ) -> dict[str, list[Job]]:
-    """What there is to do for each image, by its name.
+    """The jobs of each image, by its name.
 
-    Ablations decode in the fewest of `steps`. What an image lacks (an older side image, a second drive) is left out.
+    Ablations decode in the fewest of `steps`. Jobs that lack something (an older side image, a second drive) are left
+    out.
     """
     jobs: dict[str, list[Job]] = {}
     for number, pair in enumerate(pairs):
         name = name_of(pair)
         mine = [Job(name, FULL.name, str(point), n) for n in sorted(steps) for point in range(rate_points)]
         others = [p for p in pairs if p.drive != pair.drive and p.size == pair.size]
-        # From the middle of the list on: neighbours in it may be neighbours in the world.
+        # From the middle of the list on, since neighbours in it may show the same place.
         other = name_of(others[(number + len(others) // 2) % len(others)]) if others else ""
         for variant in ABLATIONS if ablations else ():
             if (variant.needs_other and not other) or (
@@ -146,10 +147,10 @@ def make(
     anchors: Mapping[str, Anchor],
     common_rows: CommonRows,
 ) -> Iterator[tuple[Job, int, Image]]:
-    """Does the jobs of an image: the job, its bytes, and the picture that was decoded from them.
+    """Runs the jobs of an image; yields each job, its number of bytes, and the decoded picture.
 
     Args:
-        others: pairs by name, for the jobs that take something from another scene.
+        others: all pairs by name, for the jobs that need another scene.
         anchors: by name.
         common_rows: measures row offsets, for the jobs that correct them.
     """
@@ -190,10 +191,10 @@ def make(
 
 
 class CommonRows:
-    """The row offset of a drive's rig, measured on as many of its images as a stream begins with, if there are so many.
+    """The row offset of a drive's rig, measured on its first images: as many as in a stream, or all if there are fewer.
 
     Args:
-        pairs: all that there are.
+        pairs: all pairs of the evaluation.
         encoder, decoder: of the bundle that is evaluated.
     """
 
@@ -202,7 +203,7 @@ class CommonRows:
         self._known: dict[tuple[object, ...], float] = {}
 
     def __call__(self, pair: Pair, point: int, drop: int) -> float:
-        """Rows, at a rate point, with side images that are lower by `drop` rows."""
+        """Offset in rows at a rate point, with side images that were moved down by `drop` rows."""
         rig = (pair.drive, pair.view, pair.size)
         if (*rig, point, drop) not in self._known:
             found = RowOffset()
@@ -214,7 +215,7 @@ class CommonRows:
 
 
 def lowered(image: Image, rows: int) -> Image:
-    """An image moved down by so many rows; its first row fills what is above."""
+    """An image moved down by a number of rows; its first row is repeated above."""
     return np.concatenate([image[:1].repeat(rows, axis=0), image[:-rows]])
 
 
@@ -231,14 +232,14 @@ def measure(
     share: tuple[int, int] = (0, 1),
     progress: Progress = lambda done, total: None,
 ) -> None:
-    """Does all jobs that have no row yet.
+    """Runs all jobs that have no row yet.
 
     Args:
-        metrics: what to measure of each picture.
-        rows: where what is done goes, and what was done before.
-        pictures: where the pictures of the whole model and of anchors go, for figures of whole sets.
-        share: (number of this process, number of processes): every so many images are this process's.
-        progress: called with jobs done and in all, of this share.
+        metrics: metrics of each picture.
+        rows: rows of earlier runs; new rows are added.
+        pictures: where pictures of the whole model and of anchors are kept, for metrics of whole sets.
+        share: (number of this process, number of processes): images are dealt out to the processes in turn.
+        progress: called with the number of jobs done and their total, of this share.
     """
     by_name = {name_of(pair): pair for pair in pairs}
     by_anchor = {anchor.name: anchor for anchor in anchors}
@@ -264,7 +265,7 @@ def measure(
 
 
 def is_kept(job: Job) -> bool:
-    """Pictures of ablations are in no set and on no sheet."""
+    """Whether a picture is kept: those of ablations are not, since no set and no contact sheet has them."""
     return job.method not in BY_NAME or job.method == FULL.name
 
 

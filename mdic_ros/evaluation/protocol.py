@@ -1,4 +1,4 @@
-"""Which pixels are compared: the evaluation protocols.
+"""The evaluation protocols: which pixels are compared.
 
 - kitti: MDIC's and NDIC's for KITTI, centre crop of 370x740, resized to 128x256
 - cityscapes: MDIC's for Cityscapes, the whole frame resized to 128x256
@@ -75,7 +75,7 @@ def as_coded(image: npt.NDArray[np.uint8], protocol: str) -> npt.NDArray[np.uint
 
 
 def seen_share(height: int, width: int, protocol: str) -> float:
-    """The share of an image's pixels that a protocol looks at, 0 to 1; what is left was cropped away."""
+    """The share of an image's pixels within a protocol's crop, 0 to 1."""
     return min(1.0, _CROP[0] * _CROP[1] / (height * width)) if protocol == "kitti" else 1.0
 
 

@@ -1,4 +1,4 @@
-"""Rows of an evaluation, one for each picture: kept in a file as they come, so that an interrupted run goes on."""
+"""Rows of an evaluation, one per picture, written to a file at once, so that an interrupted run can continue."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ class ResumeError(EvaluationError):
 
 
 class Job(NamedTuple):
-    """One picture to make and to measure."""
+    """One picture to decode and to measure."""
 
     image: str  #: "drive/frame"
     method: str  #: a variant of the codec ("full", "no side image" ...) or the name of an anchor
     setting: str  #: rate point, or the anchor's setting
     steps: int = 0  #: denoising steps; 0 for anchors
-    other: str = ""  #: "drive/frame" of the other scene, where the method takes something from one
+    other: str = ""  #: "drive/frame" of the other scene, for methods that need one
 
 
 @dataclass(frozen=True)
 class Row:
-    """What a job gave."""
+    """The result of a job."""
 
     job: Job
     pixels: str  #: digest of the views that were compared
-    bytes: int  #: the whole bitstream, header and checks included; of anchors what their `bytes_counted` says
+    bytes: int  #: of the whole bitstream, header and checks included; for anchors see their `bytes_counted`
     bpp: float
     figures: dict[str, float]  #: metric -> value
 
@@ -53,7 +53,7 @@ class Rows:
         fingerprint: of the bundle.
         protocol: name of the protocol.
         process: number of this process; 0 writes `rows.jsonl`, others `rows-1.jsonl` ...
-        maker: what else figures depend on: versions, kind of device.
+        maker: everything else that figures depend on: versions, kind of device.
 
     Raises:
         ResumeError: the folder's rows are of another bundle, protocol or maker, or damaged.
@@ -82,7 +82,7 @@ class Rows:
             lines = file.read_text(encoding="utf-8").split("\n")
         except UnicodeDecodeError as error:
             raise ResumeError(f"{file} is damaged ({error}): delete it") from error
-        for number, line in enumerate(lines[:-1], 1):  # what follows the last line's end was not written to its end
+        for number, line in enumerate(lines[:-1], 1):  # text after the last line break is an unfinished row
             try:
                 entry = json.loads(line)
                 head = {name: entry.pop(name, "") for name in self._head}
@@ -133,7 +133,7 @@ class Rows:
 
 
 def _check(row: Row) -> None:
-    """Raises TypeError for a row that no evaluation wrote, such as one with a word for a figure."""
+    """Raises TypeError for a row with a wrong type, such as a word in place of a figure."""
     texts = (row.pixels, row.job.image, row.job.method, row.job.setting, row.job.other)
     numbers = (row.bytes, row.job.steps, row.bpp, *dict(row.figures).values())
     if not all(isinstance(text, str) for text in texts) or not all(isinstance(n, (int, float)) for n in numbers):
@@ -141,7 +141,7 @@ def _check(row: Row) -> None:
 
 
 def _cut_unfinished_line(file: Path) -> None:
-    """What an interrupted write left behind, so that the next row begins a line."""
+    """Removes the unfinished row of an interrupted run, so that the next row begins a line."""
     if file.exists():
         data = file.read_bytes()
         whole = data.rfind(b"\n") + 1
@@ -151,7 +151,7 @@ def _cut_unfinished_line(file: Path) -> None:
 
 
 class Pictures:
-    """Decoded pictures as PNG files, for what needs whole sets of them: realism of a set, contact sheets.
+    """Decoded pictures as PNG files, for metrics of whole sets and for contact sheets.
 
     Args:
         folder: files are `<method>/<setting>/<drive>/<frame>.png` in it.
@@ -161,7 +161,7 @@ class Pictures:
         self._folder = folder
 
     def path(self, job: Job) -> Path:
-        """Where the picture of a job is."""
+        """Path of the picture of a job."""
         setting = job.setting if not job.steps else f"{job.setting}_{job.steps}_steps"
         place = self._folder / slug(job.method) / slug(setting)
         *folders, frame = map(unique_slug, job.image.split("/"))
@@ -188,12 +188,12 @@ class Pictures:
 
 
 def slug(name: str) -> str:
-    """A name that any file system takes: letters, digits, '-', '_'."""
+    """A name of letters, digits, '-' and '_', valid on any file system."""
     return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
 
 
 def unique_slug(name: str) -> str:
-    """As `slug`, but no two names have the same: what is lost is told apart by six digits of a hash."""
+    """As `slug`, but unique: a name that changes gets six digits of its hash."""
     plain = slug(name)
     return plain if plain == name else f"{plain}-{sha256(name.encode()).hexdigest()[:6]}"
 
@@ -229,15 +229,15 @@ def summarise(rows: Sequence[Row], metrics: Iterable[str]) -> dict[str, Any]:
 
 
 def _mean(values: Sequence[float]) -> float:
-    """Over what is finite; where nothing is, infinite or nan."""
+    """Mean of the finite values; infinite or nan if none is finite."""
     return statistics.fmean([value for value in values if math.isfinite(value)] or values)
 
 
 class Lazy(Sequence[Image]):
-    """Images that are read whenever they are looked at, so that a set of any size needs the memory of one.
+    """Images that are read at every access, so that a set of any size needs the memory of one.
 
     Args:
-        read: gives the image at each place.
+        read: one function per image that returns it.
     """
 
     def __init__(self, read: Sequence[Callable[[], Image]]) -> None:
@@ -251,7 +251,7 @@ class Lazy(Sequence[Image]):
 
 
 class Spool:
-    """Holds any number of images on disk instead of in memory, equal ones once.
+    """Keeps images on disk instead of in memory; equal images once.
 
     Args:
         folder: of the files; the caller deletes it.
@@ -261,7 +261,7 @@ class Spool:
         self._folder = folder
 
     def keep(self, image: Image) -> Path:
-        """Where the image is from now on, for `numpy.load`."""
+        """Writes an image and returns its path, for `numpy.load`."""
         path = self._folder / f"{sha256(str(image.shape).encode() + image.tobytes()).hexdigest()}.npy"
         if not path.exists():
             np.save(path, image)

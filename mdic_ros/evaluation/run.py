@@ -37,7 +37,7 @@ from mdic_ros.evaluation.variants import ABLATIONS, FULL
 
 log = logging.getLogger(__name__)
 
-Stage = Callable[[str], AbstractContextManager[Progress]]  #: what comes next -> a bar for it
+Stage = Callable[[str], AbstractContextManager[Progress]]  #: name of a stage -> its progress bar
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came out: `report` is plain data, for JSON."""
+    """The result: `report` is plain data, for JSON."""
 
     report: dict[str, Any]
     sheets: list[Sheet]
@@ -87,7 +87,7 @@ def run(
     """
     protocol = options.protocol or default_protocol(data)
     coded_size(protocol)  # raises before the work does
-    # One process may be done long before another: the usual limit of minutes is no sign of an error here.
+    # One process may end long before another, so the usual timeout of minutes is too short here.
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=datetime.timedelta(days=7))
     if state.num_processes > 1 and output is None:
         raise EvaluationError("several processes meet in a folder: give one with --output")
@@ -266,7 +266,7 @@ def _deltas(
 
 
 def _not_available(pairs: Sequence[Pair], rows: Sequence[Row]) -> list[dict[str, str]]:
-    """Ablations that no image of the data allows."""
+    """Ablations that the data does not allow, with the reason."""
     done = {row.job.method for row in rows}
     several = len({pair.drive for pair in pairs}) > 1
     foreign = "images of two drives have no size in common" if several else "the data has one drive only"

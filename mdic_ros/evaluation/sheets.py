@@ -1,4 +1,4 @@
-"""Contact sheets: some images as this codec gives them, beside conventional codecs at about the same bytes."""
+"""Contact sheets: pictures of this codec beside those of conventional codecs at about the same bytes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from mdic_ros.evaluation.results import Job, Pictures, Rows
 from mdic_ros.evaluation.tables import plural
 from mdic_ros.evaluation.variants import FULL
 
-#: How many times this codec's bytes an anchor's picture may have to be shown beside it.
+#: An anchor's picture is shown if it has at most this many times the bytes of this codec's.
 _ALIKE = 1.25
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """One image: the pair, and for some rate points what became of it, here and elsewhere."""
+    """One image: the pair, and for some rate points the pictures of this codec and of the anchors."""
 
     image: str  #: "drive/frame"
     pair: list[Tile]  #: original, side image
-    rows: list[list[Tile]]  #: for each rate point: this codec's pictures, the anchors'; None where one cannot go
+    rows: list[list[Tile]]  #: for each rate point: tiles of this codec and of the anchors; a tile may have no picture
 
     def drawn(self) -> Image:
         """The sheet as one picture, H x W x 3 uint8; the pair heads every row."""
@@ -57,11 +57,11 @@ def make_sheets(
     """Sheets of up to `wanted` images, with three rate points and the fewest and the most of `steps` each.
 
     Args:
-        pairs: those that were measured.
-        rows: with the bytes of this codec's pictures.
-        pictures: with this codec's pictures.
-        anchors: shown at the setting that comes closest in bytes, where it comes close.
-        progress: called with what is done, each codec and row once, and with all there is.
+        pairs: the pairs that were measured.
+        rows: rows of this codec, for the bytes.
+        pictures: pictures of this codec.
+        anchors: conventional codecs, each shown at the setting that is closest in bytes, if it is close enough.
+        progress: called with the number of pictures done and the total.
     """
     sheets = []
     chosen, points = choose(pairs, wanted), spread(rate_points, 3)
@@ -90,7 +90,7 @@ def make_sheets(
 
 
 def _remembering(anchor: Anchor) -> Anchor:
-    """The anchor for one pair of views: what it has coded it does not code again, which takes a minute at full size."""
+    """The anchor with a cache for one pair of views, since coding takes up to a minute at full size."""
     known: dict[int, Coded] = {}
 
     def code(left: Image, right: Image, setting: int) -> Coded:
@@ -102,7 +102,7 @@ def _remembering(anchor: Anchor) -> Anchor:
 
 
 def _beside(anchor: Anchor, left: Image, right: Image, count: int) -> Tile | None:
-    """An anchor's picture of about so many bytes, or the fewest that it needs; None where it sends nothing."""
+    """An anchor's picture of about `count` bytes, or of its fewest bytes; None for an anchor that sends nothing."""
     fewest = anchor.code(left, right, anchor.settings[0])
     if fewest.bytes == 0:
         return None

@@ -1,4 +1,4 @@
-"""The codec as it is meant, and with something left out or exchanged, to see what each part is worth."""
+"""Variants of the codec: the whole, and ablations that leave out or exchange a part, to see what it is worth."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ class Variant:
 
     name: str
     meaning: str
-    side: Literal["own", "none", "foreign"] | int = "own"  #: a number: its own, but so many frames old
-    text: Literal["side", "none", "foreign"] = "side"  #: "side" = what the captioner says of the side image used
+    side: Literal["own", "none", "foreign"] | int = "own"  #: a number: its own side image that many frames before
+    text: Literal["side", "none", "foreign"] = "side"  #: "side" = the caption of the side image that is used
     without: tuple[str, ...] = ()  #: blocks that are replaced, see `ablations`
-    drop: int = 0  #: pixels of the coded size that the side image is lower than in a rectified pair
-    rectify: bool = False  #: what the decoder measures of that is corrected
+    drop: int = 0  #: rows of the coded size by which the side image is moved down
+    rectify: bool = False  #: the decoder measures that offset and corrects it
     against: str = "full"  #: the variant that it is compared with
 
     @property
     def needs_other(self) -> bool:
-        """Takes something from another scene."""
+        """Whether it needs an image of another scene."""
         return "foreign" in (self.side, self.text)
 
 
-FULL = Variant("full", "everything as it is meant")
+FULL = Variant("full", "the whole codec")
 
 ABLATIONS = (
     Variant("no side image", "decoded without side image and text", side="none"),
@@ -46,17 +46,17 @@ ABLATIONS = (
         without=("mask",),
         against="foreign side image",
     ),
-    Variant("side image 2 pixels lower", "its own, as from cameras that are not quite rectified", drop=2),
+    Variant("side image 2 pixels lower", "its own, moved down, as from a rig that is not quite rectified", drop=2),
     Variant(
         "side image 2 pixels lower, corrected",
-        "by what the decoder measures on the first ten images of the drive, or on those that there are",
+        "by the offset that the decoder measures on the first ten images of the drive, or on all if there are fewer",
         drop=2,
         rectify=True,
     ),
     *(
         Variant(
             f"side image {n} frame{'s' * (n > 1)} old",
-            "its own, but from so many frames before",
+            f"its own, {n} frame{'s' * (n > 1)} before",
             side=n,
             against="no side image",
         )
