@@ -90,7 +90,7 @@ class Decoder:
         if threads:
             torch.set_num_threads(threads)
         self.device = _device(device)
-        self.dtype = choose_dtype(dtype, self.device)
+        self.dtype = choose_dtype(dtype, self.device.type)
         self.model_id, self.fingerprint = bundle.model_id, bundle.fingerprint
         self._identity = bytes.fromhex(bundle.fingerprint)
         self._guidance = bundle.guidance

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, get_args
 
-import torch
-
 Dtype = Literal["auto", "float32", "bfloat16"]
 
 #: Flags of Linux for units that multiply bfloat16: x86-64's two, and ARM's.
@@ -25,15 +23,15 @@ def cpu_unit(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
     return next((flag for flag in _FLAGS if flag in words), None)
 
 
-def choose_dtype(asked: Dtype, device: torch.device, cpuinfo: Path = Path("/proc/cpuinfo")) -> Dtype:
-    """Which of float32 and bfloat16 it is to be.
+def choose_dtype(asked: Dtype, device: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> Dtype:
+    """Chooses between float32 and bfloat16.
 
-    "auto" is bfloat16 on a CPU that has units for it, see `cpu_unit`, else float32. The processor's flags decide and no
-    measurement: a busy machine would measure now this and now that, and the same packet would give two pictures.
+    "auto" is bfloat16 on a CPU that has units for it, see `cpu_unit`, else float32. It depends on the flags of the
+    processor, not on a measurement: that would vary on a busy machine, and the same packet would give different pictures.
 
     Args:
         asked: one of `Dtype`.
-        device: where the networks run.
+        device: kind of the device where the networks run: "cpu", "cuda" ...
         cpuinfo: see `cpu_unit`.
 
     Raises:
@@ -43,4 +41,4 @@ def choose_dtype(asked: Dtype, device: torch.device, cpuinfo: Path = Path("/proc
         raise ValueError(f"dtype is one of {', '.join(get_args(Dtype))}, not {asked!r}")
     if asked != "auto":
         return asked
-    return "bfloat16" if device.type == "cpu" and cpu_unit(cpuinfo) else "float32"
+    return "bfloat16" if device == "cpu" and cpu_unit(cpuinfo) else "float32"

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 
 from mdic_ros.codec.precision import choose_dtype, cpu_unit
 
@@ -25,12 +24,12 @@ def test_the_processors_flags_decide(tmp_path: Path, text: str, unit: str | None
     file = tmp_path / "cpuinfo"
     file.write_text(text)
     assert cpu_unit(file) == unit
-    assert choose_dtype("auto", torch.device("cpu"), file) == ("bfloat16" if unit else "float32")
-    assert choose_dtype("auto", torch.device("cuda"), file) == "float32"
+    assert choose_dtype("auto", "cpu", file) == ("bfloat16" if unit else "float32")
+    assert choose_dtype("auto", "cuda", file) == "float32"
     for asked in ("float32", "bfloat16"):
-        assert choose_dtype(asked, torch.device("cpu"), file) == asked
+        assert choose_dtype(asked, "cpu", file) == asked
 
 
 def test_a_system_that_does_not_tell(tmp_path: Path) -> None:
     assert cpu_unit(tmp_path / "nothing") is None
-    assert choose_dtype("auto", torch.device("cpu"), tmp_path / "nothing") == "float32"
+    assert choose_dtype("auto", "cpu", tmp_path / "nothing") == "float32"
