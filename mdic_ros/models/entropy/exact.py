@@ -341,7 +341,7 @@ class ExactPrior:
         q, keys, values = qkv.reshape(*qkv.shape[:2], 3, heads, -1).transpose(2, 0, 3, 1, 4)  # (n, heads, R, head_dim)
         if part.scale in cache:
             keys, values = (np.concatenate(pair, 2) for pair in zip(cache[part.scale], (keys, values), strict=True))
-        if step.known.shape[1]:
+        if step.known.shape[1] and not step.last:
             seen = keys.shape[2] - step.query.shape[1]
             cache[part.scale] = keys[:, :, :seen], values[:, :, :seen]
         bias = self._bias(block, step)

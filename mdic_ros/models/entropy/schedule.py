@@ -98,7 +98,7 @@ class Step:
     passes, then the rows of this pass), P: patterns, one for each size of window. All integers are int64.
     """
 
-    grid: tuple[int, int]
+    last: bool  #: no pass follows that would need the keys and values of these known tokens
     known: Integers  #: (nW, L_{g-1}) position in the grid of each new known token; (nW, 0) in the first pass
     query: Integers  #: (nW, L_g) position in the grid of each query
     slots: Integers  #: (n,) the real queries among nW * L_g, in raster order of the grid: the coding order
@@ -156,7 +156,7 @@ def schedule(h: int, w: int, groups: int, window: tuple[int, ...]) -> tuple[Step
         slots = real[places.ravel()[real].argsort()]
         steps.append(
             Step(
-                grid=(h, w),
+                last=g + 1 == len(padded),
                 known=known[..., 0] * w + known[..., 1],
                 query=places,
                 slots=slots,
