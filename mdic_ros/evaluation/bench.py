@@ -151,7 +151,7 @@ def stereo_pairs(height: int, width: int) -> tuple[list[tuple[Image, Image]], st
 
 
 def name_of(size: Size) -> str:
-    """ "128x256" of (128, 256)."""
+    """A size as "128x256", height first."""
     return f"{size[0]}x{size[1]}"
 
 
