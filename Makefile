@@ -10,7 +10,9 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' >/dev/null 2>&1 && { echo $$p; exit; }; \
 	done; echo python3)
 
-ENV := . build/env.sh
+# The distribution of ROS 2, jazzy or kilted, each in an environment of its own.
+ROS ?= jazzy
+ENV := . $(if $(filter jazzy,$(ROS)),build,build/$(ROS))/env.sh
 # Nothing of an environment that is active: this one is to be alone.
 BASE := env -u PYTHONPATH -u PYTHONHOME -u VIRTUAL_ENV build/base/bin
 
@@ -19,13 +21,14 @@ help:  ## this list
 	@echo
 	@echo "  make demo takes BAG=bag or folder, STEPS=n, RATE=rate point, OUT=folder, or any option as ARGS=\"...\"."
 	@echo "  make test and make base-test take pytest's options as ARGS=\"...\", e.g. ARGS=\"test/codec -x\"."
+	@echo "  ROS=kilted takes ROS 2 Kilted instead of Jazzy: make test ROS=kilted."
 	@echo "  make robot and make base-test take any Python from 3.11 on as PYTHON=..., and other versions of packages than the"
 	@echo "  pinned ones as WITH=\"'numpy<2' onnxruntime==1.23.2\"."
 	@echo "  Without a GPU, before the first call: export PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu"
 
-setup:  ## environment with ROS 2 Jazzy from wheels, and this package built in it
+setup:  ## environment with ROS 2 from wheels, and this package built in it
 	@command -v $(PYTHON) >/dev/null || { echo "set-up: $(PYTHON) is not there: apt install python3 python3-venv python3-dev" >&2; exit 1; }
-	@$(PYTHON) tools/setup_env.py
+	@$(PYTHON) tools/setup_env.py --ros $(ROS)
 
 demo: setup  ## a stereo drive through encoder node, DDS and decoder node; leaves pictures, video and figures
 	@$(ENV) && python -m mdic_ros.cli.demo $(if $(BAG),--bag '$(BAG)') $(if $(STEPS),--steps '$(STEPS)') \
@@ -48,11 +51,11 @@ lint: setup  ## ruff and mypy
 	@$(ENV) && ruff check . && mypy
 
 ros-build:  ## build messages and nodes again
-	@$(PYTHON) tools/setup_env.py --rebuild
+	@$(PYTHON) tools/setup_env.py --ros $(ROS) --rebuild
 
 clean:  ## remove what was built and cached; the environment stays
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find mdic_ros launch test tools -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean  ## remove the environment too
-	rm -rf .venv
+	rm -rf .venv .venv-kilted

@@ -266,6 +266,24 @@ def test_stages_run_again_when_what_they_depend_on_changes(
     assert {stage for stage in before if before[stage] != setup_env.keys()[stage]} == set(before)
 
 
+def test_another_distribution_has_an_environment_and_pins_of_its_own(
+    setup_env: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert {extra for extra, _ in setup_env.DISTRIBUTIONS.values()} <= set(PROJECT["optional-dependencies"])
+    assert setup_env.constraints() == ROOT / "constraints.txt"
+    for name in ("ROS", "VENV", "BUILD", "INSTALL", "LOG", "STAMPS"):
+        monkeypatch.setattr(setup_env, name, getattr(setup_env, name))  # back to Jazzy afterwards
+    setup_env.choose("kilted")
+    assert setup_env.VENV == ROOT / ".venv-kilted" and setup_env.BUILD == ROOT / "build" / "kilted"
+    monkeypatch.setattr(setup_env, "BUILD", tmp_path)
+    pins = setup_env.constraints().read_text().splitlines()
+    assert {line.partition("-")[2].partition("-")[0] for line in pins if line.startswith("ros-")} == {"kilted"}
+    assert any(line.startswith("numpy==") for line in pins)
+    setup_env.write_env_file()
+    lines = (tmp_path / "env.sh").read_text()
+    assert "ROS_DISTRO=kilted" in lines and "FASTDDS_DEFAULT_PROFILES_FILE=" in lines and "FASTRTPS" not in lines
+
+
 # ---- Makefile
 
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Makes the environment that `make demo` and `make test` run in: .venv/ and build/ of this checkout.
 
-    python3 tools/setup_env.py [--rebuild]
+    python3 tools/setup_env.py [--rebuild] [--ros kilted]
 
 Stages: a virtual environment; the pinned packages (ROS 2 Jazzy among them, as PyPI wheels); a repair of CMake
 files in those wheels; `colcon build` of this package, which generates the messages; build/env.sh, which a
 shell sources to use all that. A stage runs only when something it depends on has changed, so a second call
-takes a fraction of a second.
+takes a fraction of a second. Kilted gets an environment of its own: .venv-kilted/ and build/kilted/.
 Set PIP_EXTRA_INDEX_URL, PIP_INDEX_URL and the like as for pip; they are passed on.
 
 Standard library only, and old syntax, so that an old Python gets a sentence and not a syntax error.
@@ -29,6 +29,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+ROS = "jazzy"
 VENV = ROOT / ".venv"
 BUILD = ROOT / "build"
 INSTALL = BUILD / "install" / "mdic_ros"
@@ -44,6 +45,13 @@ PACKAGE_FILES = (
 FREE_DISK_GB = 4.0
 FREE_DISK_CUDA_GB = 9.0
 
+# Per distribution of ROS: the extra of pyproject.toml that has its wheels, and the variable in which its Fast DDS looks
+# for a profile.
+DISTRIBUTIONS = {
+    "jazzy": ("ros", "FASTRTPS_DEFAULT_PROFILES_FILE"),
+    "kilted": ("ros-kilted", "FASTDDS_DEFAULT_PROFILES_FILE"),
+}
+
 # What another ROS installation, or the virtual environment that called us, would mix into ours.
 FOREIGN = (
     "PYTHONPATH", "PYTHONHOME", "AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "COLCON_PREFIX_PATH",
@@ -58,6 +66,16 @@ class SetupError(Exception):
     def __init__(self, sentence: str, tail: str = "") -> None:
         super().__init__(sentence)
         self.tail = tail
+
+
+def choose(distribution: str) -> None:
+    """Work in the environment of this distribution; without this call it is Jazzy's."""
+    global ROS, VENV, BUILD, INSTALL, LOG, STAMPS
+    if distribution == ROS:
+        return
+    ROS = distribution
+    VENV, BUILD = ROOT / f".venv-{distribution}", ROOT / "build" / distribution
+    INSTALL, LOG, STAMPS = BUILD / "install" / "mdic_ros", BUILD / "setup.log", VENV / "setup_stamps.json"
 
 
 # ------------------------------------------------------------------------------------------- prerequisites
@@ -218,12 +236,23 @@ def make_venv() -> None:
 def install_packages() -> None:
     """The pinned packages and this one, editable."""
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input"]
-    pip += ["install", "--progress-bar", "off", "-c", str(CONSTRAINTS)]
+    pip += ["install", "--progress-bar", "off", "-c", str(constraints())]
     run([*pip, "setuptools"], "pip could not install setuptools.")
     run(
-        [*pip, "--no-build-isolation", "-e", f"{ROOT}[ros,train,eval,dev]"],
+        [*pip, "--no-build-isolation", "-e", f"{ROOT}[{DISTRIBUTIONS[ROS][0]},train,eval,dev]"],
         "pip could not install the pinned packages.",
     )
+
+
+def constraints() -> Path:
+    """The pins. Those of ROS's own packages are Jazzy's; of another distribution only the meta-packages are pinned."""
+    if ROS == "jazzy":
+        return CONSTRAINTS
+    lines = CONSTRAINTS.read_text().splitlines()
+    kept = [line for line in lines if not line.startswith("ros-") or line.startswith(f"ros-{ROS}-")]
+    path = BUILD / "constraints.txt"
+    path.write_text("\n".join(kept) + "\n")
+    return path
 
 
 def repair_cmake_files(share: Path | None = None) -> int:
@@ -284,9 +313,10 @@ def build_package() -> None:
 def write_env_file() -> None:
     """build/env.sh: what a shell sources to run the nodes, tests and tools of this checkout."""
     site = "lib/python{}.{}/site-packages".format(*sys.version_info[:2])
+    profile = DISTRIBUTIONS[ROS][1]
     lines = f"""\
         # Written by tools/setup_env.py. Source it (sh, bash, zsh) to use this checkout with its own ROS 2
-        # Jazzy. Live sources first, the generated messages behind them; nothing of a ROS installation that
+        # ({ROS}). Live sources first, the generated messages behind them; nothing of a ROS installation that
         # was sourced before.
         if [ -n "${{AMENT_PREFIX_PATH:-}}" ]; then unset LD_LIBRARY_PATH; fi
         unset PYTHONHOME CMAKE_PREFIX_PATH COLCON_PREFIX_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
@@ -294,8 +324,8 @@ def write_env_file() -> None:
         export AMENT_PREFIX_PATH='{INSTALL}:{VENV}'
         export PYTHONPATH='{ROOT}:{INSTALL}/{site}'
         export LD_LIBRARY_PATH='{INSTALL}/lib'"${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"
-        export ROS_DISTRO=jazzy ROS_VERSION=2 ROS_PYTHON_VERSION=3 RMW_IMPLEMENTATION=rmw_fastrtps_cpp
-        export FASTRTPS_DEFAULT_PROFILES_FILE="${{FASTRTPS_DEFAULT_PROFILES_FILE:-{ROOT}/config/fastdds.xml}}"
+        export ROS_DISTRO={ROS} ROS_VERSION=2 ROS_PYTHON_VERSION=3 RMW_IMPLEMENTATION=rmw_fastrtps_cpp
+        export {profile}="${{{profile}:-{ROOT}/config/fastdds.xml}}"
         """
     (BUILD / "env.sh").write_text(re.sub(r"(?m)^ {8}", "", lines))
 
@@ -332,7 +362,7 @@ def keys() -> dict[str, str]:
 
 STAGES = (
     ("venv", "virtual environment", make_venv),
-    ("packages", "pinned packages with ROS 2 Jazzy; a few minutes the first time", install_packages),
+    ("packages", "pinned packages with ROS 2; a few minutes the first time", install_packages),
     ("cmake", "CMake files of the ROS wheels", repair_cmake_files),
     ("build", "messages and nodes (colcon build)", build_package),
 )
@@ -341,7 +371,7 @@ STAGES = (
 def set_up(rebuild: bool = False) -> None:
     """Bring the environment up to date. Raises SetupError."""
     check_python()
-    BUILD.mkdir(exist_ok=True)
+    BUILD.mkdir(parents=True, exist_ok=True)
     with (BUILD / "setup.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # `make demo` beside `make test`
         wanted = keys()
@@ -354,7 +384,7 @@ def set_up(rebuild: bool = False) -> None:
         if any(stage[0] == "build" for stage in todo):
             check_compiler()  # now, not after minutes of downloads
         LOG.write_text(f"{time.strftime('%Y-%m-%d %H:%M:%S')} Python {sys.version}\n")
-        print(f"Setting up in {VENV.name}/ and {BUILD.name}/ (log: {LOG.relative_to(ROOT)})")
+        print(f"Setting up in {VENV.name}/ and {BUILD.relative_to(ROOT)}/ (log: {LOG.relative_to(ROOT)})")
         if any(stage[0] == "packages" for stage in todo) and torch_hint():
             print(torch_hint())
         for number, (name, text, action) in enumerate(todo, 1):
@@ -373,7 +403,9 @@ def set_up(rebuild: bool = False) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Set up .venv/ and build/ of this checkout.")
     parser.add_argument("--rebuild", action="store_true", help="build messages and nodes again even if nothing changed")
+    parser.add_argument("--ros", default=ROS, choices=list(DISTRIBUTIONS), help="distribution of ROS (default: jazzy)")
     args = parser.parse_args()
+    choose(args.ros)
     try:
         set_up(rebuild=args.rebuild)
     except SetupError as error:
