@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from mdic_ros.codec.bitstream import BitstreamError, feature_grid, pack_header, split
 from mdic_ros.codec.bundle import Bundle
@@ -233,6 +234,27 @@ def test_least_likely_tokens_keep_the_limit(small_prior: ExactPrior) -> None:
     for scales, payload in enumerate(coder.encode(sent, HEADER), 1):
         assert len(payload) <= coder.max_bytes(GRID, scales)
     assert same(coder.decode(payload, GRID, 4, HEADER), sent)
+
+
+def test_coding_takes_one_thread_of_blas_and_leaves_the_callers_number_alone(
+    small_prior: ExactPrior, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def threads() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    seen: set[int] = set()
+    run = ExactPrior._run
+
+    def watched(self: ExactPrior, *arguments: object) -> None:
+        seen.update(threads())
+        run(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ExactPrior, "_run", watched)
+    with threadpool_limits(2, "blas"):
+        before = threads()
+        coder = EntropyCoder(small_prior, FINGERPRINT)
+        coder.decode(coder.encode(draw(small_prior, GRID, 1), HEADER)[-1], GRID, 4, HEADER)
+        assert threads() == before and seen == {1}
 
 
 # ------------------------------------------------------------------------------------------ packets of 0.1.0
