@@ -27,7 +27,8 @@ def choose_dtype(asked: Dtype, device: str, cpuinfo: Path = Path("/proc/cpuinfo"
     """Chooses between float32 and bfloat16.
 
     "auto" is bfloat16 on a CPU that has units for it, see `cpu_unit`, else float32. It depends on the flags of the
-    processor, not on a measurement: that would vary on a busy machine, and the same packet would give different pictures.
+    processor, not on a measurement: that would vary on a busy machine, and the same packet would give different
+    pictures.
 
     Args:
         asked: one of `Dtype`.

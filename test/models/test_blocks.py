@@ -60,6 +60,17 @@ def test_codebooks_learn_from_the_coded_view_only():
     assert not torch.equal(vq.quantizers[0].codebook, before)
 
 
+def test_outside_training_it_chooses_as_the_library_does():
+    vq = quantizer().train()
+    features = torch.randn(2, 16, 8, 12)
+    with torch.no_grad():
+        before = vq(features, learn=False)
+        after = vq.eval()(features)
+    for one, two in zip(before[0] + before[1], after[0] + after[1], strict=True):
+        torch.testing.assert_close(one, two)
+    assert before[2] > 0 == after[2]
+
+
 def test_soft_assignments_agree_with_the_indices_and_reach_the_features():
     vq = quantizer()
     features = torch.randn(2, 16, 8, 12, requires_grad=True)
