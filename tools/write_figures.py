@@ -1,10 +1,14 @@
 """Writes the tables of reports into the README and the card of the shipped bundle, so that none is typed by hand.
 
     python tools/write_figures.py REPORT [REPORT ...]
+    python tools/write_figures.py BENCH.json
 
 Each REPORT is an output folder of `mdic eval`: the first in MDIC's protocol, the others at other sizes, of the same
-drives or of others, or with `--both-orders`. What lies between `<!-- NAME -->` and `<!-- /NAME -->` is replaced, in
-README.md, docs/figures.md and the bundle's card:
+drives or of others, or with `--both-orders`. BENCH.json is a file of `mdic bench --output`. What lies between
+`<!-- NAME -->` and `<!-- /NAME -->` is replaced, in README.md, docs/figures.md, docs/performance.md and the model's
+card:
+
+    bench                what `mdic bench` prints, and its command
 
     short                our rate points in the fewest steps, and what the best codec needs for the same PSNR
     results STEPS SIZE   a row for each rate point, decoded in these numbers of steps (1,2); without STEPS in all
@@ -27,11 +31,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from mdic_ros.evaluation.bench_report import markdown
 from mdic_ros.evaluation.metrics import decibel
 from mdic_ros.evaluation.verdict import bytes_for
 
 ROOT = Path(__file__).parent.parent
-FILES = (ROOT / "README.md", ROOT / "docs/figures.md", ROOT / "models/mdic_tiny/README.md")
+FILES = tuple(
+    ROOT / name for name in ("README.md", "docs/figures.md", "docs/performance.md", "models/mdic_tiny/README.md")
+)
 HEAD = ["bytes (max)", "bpp", "PSNR dB", "MS-SSIM dB", "SWD x 1000", "gradient distance", "gradient energy"]
 #: Of a codec, the setting of the fewest bytes is shown, and all others up to so many times those of our finest point.
 MOST_TIMES = 2.4
@@ -148,6 +155,18 @@ TABLES = {"short": short, "results": results, "codecs": codecs, "parts": parts, 
 def main(folders: list[str]) -> None:
     if not folders or folders[0].startswith("-"):
         sys.exit(__doc__)
+    if len(folders) == 1 and folders[0].endswith(".json"):
+        bench = json.loads(Path(folders[0]).read_text())
+        text = f"`{bench['command']}`\n\n{markdown(bench).strip()}"
+        for file in FILES:
+            written = re.sub(
+                r"(<!-- bench -->)\n.*?(<!-- /bench -->)",
+                lambda match: f"{match[1]}\n{text}\n{match[2]}",
+                file.read_text(),
+                flags=re.DOTALL,
+            )
+            file.write_text(written)
+        return
     reports = [json.loads((Path(folder) / "report.json").read_text()) for folder in folders]
 
     both = [report for report in reports if any(row["image"].endswith("-right") for row in report["rows"])]
