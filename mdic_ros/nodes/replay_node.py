@@ -106,7 +106,7 @@ class ReplayNode(Node):
         if self._schedule.odd_steps:
             period_ms = self._schedule.period_ns / 1e6
             self.get_logger().warning(
-                f"{self._schedule.odd_steps} stamps stand still, go back or jump by over {LONGEST_GAP_NS // 10**9} s: "
+                f"stamps that stand still, go back or jump by over {LONGEST_GAP_NS // 10**9} s: {self._schedule.odd_steps}; "
                 f"each of these frames is played {period_ms:.0f} ms after the one before it, with the stamp that it has"
             )
         self._thread.start()
