@@ -104,9 +104,9 @@ class ReplayNode(Node):
             f"{self._left.image.topic_name} and {self._right.image.topic_name}"
         )
         if self._schedule.odd_steps:
-            period_ms = self._schedule.period_ns / 1e6
+            odd, period_ms = self._schedule.odd_steps, self._schedule.period_ns / 1e6
             self.get_logger().warning(
-                f"stamps that stand still, go back or jump by over {LONGEST_GAP_NS // 10**9} s: {self._schedule.odd_steps}; "
+                f"stamps that stand still, go back or jump by over {LONGEST_GAP_NS // 10**9} s: {odd}; "
                 f"each of these frames is played {period_ms:.0f} ms after the one before it, with the stamp that it has"
             )
         self._thread.start()
