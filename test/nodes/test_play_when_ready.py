@@ -1,6 +1,8 @@
 """The player of a recording starts when the nodes are ready; exit code and last sentence say how it went."""
 
+import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from ros_bench import PATIENCE_S, Bench, environment
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from mdic_ros.datasets.images import encode_image
 from mdic_ros.nodes import play_when_ready
 from mdic_ros.nodes.play_when_ready import PlayWhenReady, parse
 
@@ -193,6 +196,24 @@ def test_nodes_of_an_earlier_launch_are_named(bench: Bench, player, capfd):
     for twin in twins:
         twin.destroy_node()
     assert "2 nodes are called /twin: an earlier launch still runs" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_recording_goes_through_the_real_nodes(bench: Bench, launch, tiny_bundle, tmp_path, textures):
+    for index, views in enumerate(itertools.islice(textures(64, 128), 5)):
+        for side, image in zip(("left", "right"), views):
+            path = tmp_path / "drive" / side / f"{index:06}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encode_image(image, "png"))
+    model = ("-p", f"model:={tiny_bundle}", "-r", "__ns:=/left")
+    bench.launch("encoder_node", *model, "-r", "image:=image_raw")
+    bench.launch("decoder_node", *model, "-r", "side/image:=/right/image_raw", "-r", "camera_info:=info")
+    replay = [sys.executable, "-m", "mdic_ros.nodes.replay_node", "--ros-args", "-p", f"path:={tmp_path / 'drive'}"]
+    nodes = ["--wait-for", "/left/encoder", "--wait-for", "/left/decoder", "--reports", "/left/report"]
+    code, output = outcome(launch(*nodes, "--", *replay, "-p", "wait_for_subscribers:=true", "-p", "rate:=0.5"))
+    assert code == 0, output
+    assert "5 frames published" in output
+    assert re.search(r"[1-5] pictures came out", output)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--wait-for", "/left/encoder"], ["--"], ["--bad", "--", "true"]])
