@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from mdic_ros.backbones import FILES, Lpips, vgg16
-from mdic_ros.codec import Decoder, Encoder
+from mdic_ros.codec import Decoder, Encoder, SideView
 from mdic_ros.training.autoencoder import AutoencoderStage
 from mdic_ros.training.budget import AllConfig, train_all
 from mdic_ros.training.codec import PARTS, CodecStage
@@ -113,7 +113,7 @@ def test_all_stages_make_a_bundle_that_codes_from_a_pack(training_folder, tmp_pa
     image = np.random.default_rng(1).integers(0, 256, (64, 128, 3), dtype=np.uint8)
     encoder, decoder = Encoder.from_pretrained(bundle), Decoder.from_pretrained(bundle)
     assert encoder.model_id == "my_model" and encoder.fingerprint == fingerprint
-    assert decoder.decode(encoder.encode(image), image).image.shape == image.shape
+    assert decoder.decode(encoder.encode(image), [SideView(image)]).image.shape == image.shape
 
 
 def test_a_real_stage_goes_on_exactly(training_folder, tmp_path, monkeypatch):
