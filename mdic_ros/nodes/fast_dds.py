@@ -5,7 +5,7 @@ Without it, best-effort images over 0.5 MB get lost: config/fastdds.xml says why
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mdic_ros.resources import resource
 
@@ -26,8 +26,6 @@ def profile_environment(environment: Mapping[str, str], profile: str = "") -> di
     if any(environment.get(name) for name in _NAMES):
         return {}
     distribution = environment.get("ROS_DISTRO", "")
-    if not distribution:
-        names = _NAMES
-    else:
-        names = _NAMES[:1] if distribution in _WITH_FAST_DDS_2 else _NAMES[1:]
+    old, new = _NAMES
+    names = _NAMES if not distribution else (old,) if distribution in _WITH_FAST_DDS_2 else (new,)
     return dict.fromkeys(names, profile or str(resource(PROFILE)))
