@@ -16,7 +16,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from mdic_ros.backbones import FILES, Lpips, vgg16
-from mdic_ros.codec import Decoder, Encoder, SideView
+from mdic_ros.codec import Decoder, Encoder, ParsedPacket, SideView, inspect
+from mdic_ros.codec.bitstream import pack_header
+from mdic_ros.models.autoencoder import encode_latent
 from mdic_ros.training.autoencoder import AutoencoderStage
 from mdic_ros.training.budget import AllConfig, train_all
 from mdic_ros.training.codec import PARTS, CodecStage
@@ -327,6 +329,25 @@ def test_half_of_the_foreign_side_images_are_at_the_coarsest_rate_point(training
     for _ in range(50):
         stage.workstation(batch, [torch.full((count, 1), float(point)) for point in range(points)])
     assert set(seen) == {0.0, points - 1.0} and 0.3 < seen.count(0.0) / len(seen) < 0.7
+
+
+def test_training_validates_the_very_pictures_that_the_decoder_shows(training_folder, tmp_path):
+    bundle = make_bundle(tmp_path / "model")
+    stage, _ = STAGES["realism"].build(
+        StageConfig("realism", config(tmp_path, "realism")), TrainingData(training_folder), bundle, torch.device("cpu")
+    )
+    stage.network.eval()
+    decoder = Decoder.from_pretrained(bundle, dtype="float32")
+    image = np.random.default_rng(0).integers(0, 256, (64, 128, 3), dtype=np.uint8)
+    x = torch.from_numpy(image).permute(2, 0, 1)[None] / 127.5 - 1
+    with torch.inference_mode():
+        tokens = stage.parts["quantizer"](stage.parts["hyper_align"](encode_latent(stage.vae, x)))[1][:3]
+        mine = stage.reconstruct(x, stage.mdic.side(x.flip(1)), ["a red car"], 2, steps=2)
+    info = inspect(pack_header(2, bytes.fromhex(decoder.fingerprint), 64, 128))
+    packet = ParsedPacket(info, [grid[0].numpy() for grid in tokens], 0, 0.0)
+    shown = decoder.decode(packet, [SideView(image[..., ::-1])], caption="a red car", steps=2).image
+    expected = ((mine[0].permute(1, 2, 0) + 1) * 127.5).round().to(torch.uint8).numpy()
+    np.testing.assert_allclose(shown.astype(int), expected, atol=1)
 
 
 def test_realism_looks_through_vgg16_where_there_is_one(training_folder, tmp_path, monkeypatch):
