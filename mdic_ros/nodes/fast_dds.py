@@ -5,7 +5,7 @@ Without it, best-effort images over 0.5 MB get lost: config/fastdds.xml says why
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from mdic_ros.resources import resource
 
