@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import numpy.typing as npt
@@ -94,7 +95,7 @@ def prior_weights(sizes: PriorSizes, sharpness: float = 0.5, seed: int = 0) -> W
 
 @pytest.fixture(scope="session")
 def weights_of() -> Callable[..., Weights]:
-    """`prior_weights`"""
+    """The function `prior_weights`."""
     return prior_weights
 
 
@@ -128,3 +129,24 @@ def draw() -> Callable[[ExactPrior, tuple[int, int], int], list[Tokens]]:
         return tokens
 
     return _draw
+
+
+def _image_message(pixels: np.ndarray, form: str, padding: int = 0, **changes: object) -> SimpleNamespace:
+    """A `sensor_msgs/Image` with `padding` bytes of rubbish at the end of every row."""
+    height, width = pixels.shape[:2]
+    rows = pixels.reshape(height, -1)
+    padded = np.hstack([rows, np.full((height, padding), 0xAB, np.uint8)])
+    fields = {
+        "height": height,
+        "width": width,
+        "encoding": form,
+        "is_bigendian": 0,
+        "step": padded.shape[1],
+        "data": padded.tobytes(),
+    }
+    return SimpleNamespace(**{**fields, **changes})
+
+
+@pytest.fixture(scope="session")
+def image_message():
+    return _image_message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,7 @@ from mdic_ros.cli.options import (
     Storage,
     StorageOption,
     ThreadsOption,
+    parse_size,
 )
 
 
@@ -59,6 +61,9 @@ def decode(
         bool, typer.Option(help="Bag: measure by how many rows the cameras are off, on ten frames, and correct it.")
     ] = True,
     topic: Annotated[str | None, typer.Option(help="Bag: the Bitstream topic, if there are several.")] = None,
+    max_pixels: Annotated[
+        str, typer.Option(metavar="HxW", help="Largest picture that is decoded unless StreamInfo announces its size.")
+    ] = "1024x2048",
     model: ModelOption = None,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = 0,
@@ -89,14 +94,21 @@ def decode(
         packet = read_packet(source)
 
     from mdic_ros.codec import Decoder
+    from mdic_ros.stream import DecodeSettings
 
     decoder = Decoder.from_pretrained(model, device=device, dtype=dtype.value, threads=threads)
+    settings = DecodeSettings(
+        steps,
+        seed,
+        caption,
+        sync_slop_s=side_slop,
+        rectify=rectify,
+        max_pixels=math.prod(parse_size(max_pixels, "--max-pixels")),
+    )
     if is_bag(source):
         from mdic_ros.cli.offline import decode_bag
         from mdic_ros.progress import Progress
-        from mdic_ros.stream import DecodeSettings
 
-        settings = DecodeSettings(steps, seed, caption, sync_slop_s=side_slop, rectify=rectify)
         with Progress(f"decoding {source.name}") as progress:
             summary = decode_bag(
                 source,
@@ -112,23 +124,18 @@ def decode(
         report_summary(output, summary)
         return
 
-    from mdic_ros.codec import SideView
-    from mdic_ros.codec.images import resize_image
+    from mdic_ros.cli.offline import decode_packet
     from mdic_ros.datasets.images import encode_image, read_image
 
-    parsed = decoder.read(packet)
-    height, width = parsed.info.height, parsed.info.width
-    views = []
-    if side:
-        image = read_image(Path(side))
-        if image.shape[:2] != (height, width):
-            say(f"the side image, {image.shape[0]}x{image.shape[1]}, is scaled to the coded {height}x{width}")
-            image = resize_image(image, height, width)
-        views = [SideView(image)]
-    result = decoder.decode(parsed, views, caption=caption, steps=steps, seed=seed)
-    write_file(output, encode_image(result.image, "png"))
-    cut = ", cut on its way" if parsed.cut else ""
-    described = f', guided by "{result.caption}"' if result.caption else ""
-    say(f"{output}: {height}x{width}, rate point {parsed.rate_point}{cut}{described}")
-    if not views:
+    image = read_image(Path(side)) if side else None
+    picture = decode_packet(packet, image, decoder, settings, source.name)
+    height, width = picture.image.shape[:2]
+    if image is not None and image.shape[:2] != (height, width):
+        say(f"the side image, {image.shape[0]}x{image.shape[1]}, is scaled to the coded {height}x{width}")
+    write_file(output, encode_image(picture.image, "png"))
+    report = picture.report
+    cut = ", cut on its way" if report.cut else ""
+    described = f', guided by "{report.caption}"' if report.caption else ""
+    say(f"{output}: {height}x{width}, rate point {report.rate_point}{cut}{described}")
+    if image is None:
         say("decoded without a side image; --side gives it one")

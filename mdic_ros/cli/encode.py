@@ -28,6 +28,7 @@ from mdic_ros.cli.options import (
     View,
     parse_size,
 )
+from mdic_ros.errors import MdicError
 
 
 def encode(
@@ -86,26 +87,7 @@ def encode(
     encoder = Encoder.from_pretrained(model, device=device, threads=threads)
     if rate_point is not None and rate_point >= encoder.rate_points:
         raise UsageError(f"--rate-point {rate_point}: {encoder.model_id} has 0 to {encoder.rate_points - 1}")
-    if is_image(source):
-        from mdic_ros.codec.images import resize_image
-        from mdic_ros.datasets.images import read_image
-
-        image = read_image(source)
-        whole = image.shape[:2]
-        image = resize_image(image, *(coded_size or whole))
-        packet = encoder.encode(image, rate_point=rate_point, max_bytes=max_bytes, view=view.value)
-        write_file(output, packet)
-        height, width = image.shape[:2]
-        resized = f", resized from {whole[0]}x{whole[1]}" if whole != (height, width) else ""
-        say(
-            f"{output}: {len(packet)} bytes for the {view.value} image at {height}x{width}{resized}, "
-            f"{8 * len(packet) / (height * width):.4f} bits per pixel"
-        )
-        return
-
-    from mdic_ros.cli.offline import encode_recording
-    from mdic_ros.progress import Progress
-    from mdic_ros.stream import EncodeSettings
+    from mdic_ros.stream import EncodeSession, EncodeSettings, Refused
 
     settings = EncodeSettings(
         rate_point=-1 if rate_point is None else rate_point,
@@ -114,6 +96,24 @@ def encode(
         coded_width=coded_size[1] if coded_size else 0,
         view=view.value,
     )
+    if is_image(source):
+        from mdic_ros.datasets.images import read_image
+
+        image = read_image(source)
+        frame = EncodeSession(encoder, settings).push(image, 1, 0.0)
+        if isinstance(frame, Refused):
+            raise MdicError(f"{source}: {frame.text}")
+        write_file(output, frame.data)
+        height, width = frame.size
+        resized = f", resized from {image.shape[0]}x{image.shape[1]}" if image.shape[:2] != frame.size else ""
+        say(
+            f"{output}: {len(frame.data)} bytes for the {view.value} image at {height}x{width}{resized}, "
+            f"{8 * len(frame.data) / (height * width):.4f} bits per pixel"
+        )
+        return
+
+    from mdic_ros.cli.offline import encode_recording
+    from mdic_ros.progress import Progress
 
     with Progress(f"encoding {source.name}") as progress:
         summary = encode_recording(

@@ -6,6 +6,7 @@ pictures, byte for byte.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -56,6 +57,8 @@ if TYPE_CHECKING:  # the workstation's half: this module also runs where only th
     from mdic_ros.codec.decoder import Decoder
     from mdic_ros.stream import DecodeSettings, Picture
 
+log = logging.getLogger(__name__)
+
 Progress = Callable[[int, int], None]
 
 
@@ -91,7 +94,7 @@ class Summary:
         self.pixels = pixels
 
     def tell(self, event: Event) -> None:
-        """What a session tells."""
+        """Messages of a session."""
         if not event.cause and event.severity != "info":
             self.notes.append(event.text)
 
@@ -458,3 +461,29 @@ class _Decoding:
         for name, message in messages.items():
             self._writer.write(f"{self._namespace}/{name}", message, time_ns)
         self.summary.add(picture.report.bytes, picture.report.rate_point, picture.stamp_ns, height * width)
+
+
+def decode_packet(data: bytes, side: RGB | None, decoder: Decoder, settings: DecodeSettings, name: str) -> Picture:
+    """Decode one packet.
+
+    Args:
+        data: the packet. side: its side image, H x W x 3 uint8 RGB of any size; None = without one.
+        decoder, settings: what decodes, and how.
+        name: of the packet, for messages.
+
+    Raises:
+        MdicError: it cannot be decoded: damaged, too large, of another model.
+    """
+    from mdic_ros.stream import DecodeSession
+
+    told: list[Event] = []
+    session = DecodeSession(decoder, settings, tell=told.append)
+    if side is not None:
+        session.push_side(side, 1, 0.0)
+    session.push_packet(data, 0, 1, 0.0)
+    pictures = session.poll(math.inf)
+    if not pictures:
+        raise MdicError(f"{name}: {' '.join(event.text for event in told)}")
+    for event in told:
+        log.warning("%s", event.text)
+    return pictures[0]

@@ -33,7 +33,7 @@ def write_pairs(
     Args:
         recording: from `open_stereo`.
         form: of the files.
-        limit: only so many of the first frames; None = all.
+        limit: number of frames, from the first; None = all.
         size: (height, width) to resize to; None = as they are.
         progress: called with (images done, images in all).
 

@@ -182,21 +182,21 @@ def inspect(data: bytes) -> BitstreamInfo:
     return BitstreamInfo(version, rate_point, data[1], height, width, view, size)
 
 
-def split(data: bytes, fingerprint: bytes, rate_points: int) -> tuple[BitstreamInfo, bytes, bytes]:
+def split(data: bytes, info: BitstreamInfo, fingerprint: bytes, rate_points: int) -> tuple[bytes, bytes]:
     """Header and payload of a packet for the model with this fingerprint.
 
     Args:
         data: the packet.
+        info: its header, as `inspect` returns it.
         fingerprint: SHA-256 of the reader's bundle, 32 bytes.
         rate_points: number of rate points of the reader's model.
 
     Returns:
-        what the header says, the header's bytes, the payload.
+        the header's bytes, the payload.
 
     Raises:
-        BitstreamError: bad header, or the packet was made with another model.
+        BitstreamError: the packet was made with another model.
     """
-    info = inspect(data)
     if info.fingerprint_byte != fingerprint[0]:
         raise BitstreamError(
             f"packet was made with another model (fingerprint {info.fingerprint_byte:02x}.., "
@@ -205,4 +205,4 @@ def split(data: bytes, fingerprint: bytes, rate_points: int) -> tuple[BitstreamI
     if info.rate_point >= rate_points:
         raise BitstreamError(f"rate point {info.rate_point} of a model that has {rate_points}")
     data = bytes(data)
-    return info, data[: info.header_bytes], data[info.header_bytes :]
+    return data[: info.header_bytes], data[info.header_bytes :]

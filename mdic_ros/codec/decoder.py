@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mdic_ros.codec.bitstream import BitstreamInfo, feature_grid, padded_size, split
+from mdic_ros.codec.bitstream import BitstreamInfo, feature_grid, inspect, padded_size, split
 from mdic_ros.codec.bundle import WORKSTATION, Bundle
 from mdic_ros.codec.clock import Clock
 from mdic_ros.codec.components import load
@@ -139,17 +139,19 @@ class Decoder:
         """Drops the encoded captions that are kept, so that the next decode encodes its own again."""
         self._text.clear()
 
-    def read(self, data: bytes) -> ParsedPacket:
+    def read(self, data: bytes, info: BitstreamInfo | None = None) -> ParsedPacket:
         """Parses and entropy-decodes a packet. Whatever looks at a packet afterwards takes the result.
 
         Args:
             data: a bitstream of this bundle, whole or cut.
+            info: its header, where the caller has looked at it already.
 
         Raises:
             BitstreamError: damaged, cut too short, foreign, of another version or model.
         """
         started = time.perf_counter()
-        info, header, payload = split(data, self._identity, self.rate_points)
+        info = info or inspect(data)
+        header, payload = split(data, info, self._identity, self.rate_points)
         tokens = self._coder.decode(payload, feature_grid(info.height, info.width), info.rate_point + 1, header)
         return ParsedPacket(info, tokens, len(data), 1e3 * (time.perf_counter() - started))
 

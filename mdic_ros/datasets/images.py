@@ -3,7 +3,8 @@
 Message functions take any object with the fields of the ROS message, from rclpy or from rosbags. Input is not trusted:
 sizes are checked against the data before anything of that size is allocated.
 
-`ENCODINGS` and `FORMATS` are the only list of what is accepted, for files, bags and nodes.
+`ENCODINGS` and `FORMATS` are the list of what is accepted, for files, bags and nodes; where cv_bridge works, its
+encodings are, too.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mdic_ros.datasets.cv_bridge import cv_bridge_works, through_cv_bridge
 from mdic_ros.errors import ImageError
 
 RGB = NDArray[np.uint8]
@@ -205,13 +207,14 @@ def from_image_message(message: Any, name: str) -> RGB:
     Raises:
         ImageError: unknown encoding, or sizes that do not agree with the data.
     """
-    try:
-        channels, order = ENCODINGS[message.encoding]
-    except KeyError:
+    if message.encoding not in ENCODINGS:
+        if cv_bridge_works():
+            return through_cv_bridge(message, name)
         raise ImageError(
-            f"{name}: encoding '{str(message.encoding)[:40]}' is none of {', '.join(ENCODINGS)}; convert it first, "
-            "e.g. with image_proc"
-        ) from None
+            f"{name}: encoding '{str(message.encoding)[:40]}' is none of {', '.join(ENCODINGS)}, and cv_bridge, which "
+            "knows more, is not installed or does not work here; install it, or convert first, e.g. with image_proc"
+        )
+    channels, order = ENCODINGS[message.encoding]
     height, width, step = int(message.height), int(message.width), int(message.step)
     data = np.frombuffer(message.data, np.uint8)
     if height < 1 or width < 1 or height * width > MAX_PIXELS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+import traceback
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NoReturn
@@ -14,13 +15,14 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mdic_ros.datasets.calibration import CameraInfo as Calibration
+from mdic_ros.datasets.images import from_compressed_message, from_image_message
 from mdic_ros.datasets.messages import stamp_ns
 from mdic_ros.errors import MdicError
 from mdic_ros.msg import Bitstream, DecodeReport, StreamInfo
 from mdic_ros.nodes import qos
 from mdic_ros.nodes.camera_info import to_message
 from mdic_ros.nodes.diagnostics import Diagnostics, Health, Level, Meter, drop_values
-from mdic_ros.nodes.image_conversion import compressed_to_rgb, fill_image, message_to_rgb
+from mdic_ros.nodes.image_conversion import fill_image
 from mdic_ros.nodes.parameters import DECODER, Parameters
 from mdic_ros.nodes.runtime import load_model, run
 from mdic_ros.nodes.session_log import log
@@ -62,7 +64,7 @@ class DecoderNode(Node):
         )
         self.create_subscription(StreamInfo, "stream_info", self._on_info, qos.STREAM_INFO)
         compressed = start.side_transport == "compressed"
-        self._to_rgb = compressed_to_rgb if compressed else message_to_rgb
+        self._to_rgb = partial(from_compressed_message if compressed else from_image_message, name="side image")
         self._sides = qos.AdaptiveSubscription(
             self,
             CompressedImage if compressed else Image,
@@ -108,7 +110,9 @@ class DecoderNode(Node):
     def _on_side(self, message: Any) -> None:
         self._side_input.add()
         self._configure()
-        self._session.push_side(partial(self._to_rgb, message), stamp_ns(message.header), time.monotonic())
+        self._session.push_side(
+            partial(self._to_rgb, message), stamp_ns(message.header), time.monotonic(), len(message.data)
+        )
         self._look()
 
     def _configure(self) -> None:
@@ -184,7 +188,8 @@ class DecoderNode(Node):
     def _failed(self, _: None, error: Exception) -> None:
         if self.context.ok():
             self._session.drops.count("error")
-            log(self, Event("error", f"packet dropped (error): {type(error).__name__}: {error}", "error"))
+            text = "".join(traceback.format_exception(error))
+            log(self, Event("error", f"packet dropped (error): this is a bug, please report it:\n{text}", "error"))
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
@@ -15,11 +16,11 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from mdic_ros.datasets.bag_stereo import unrectified
 from mdic_ros.datasets.calibration import CameraInfo as Calibration
 from mdic_ros.datasets.calibration import view_of
+from mdic_ros.datasets.images import from_compressed_message, from_image_message
 from mdic_ros.datasets.messages import stamp_ns
 from mdic_ros.msg import Bitstream, StreamInfo
 from mdic_ros.nodes import qos
 from mdic_ros.nodes.diagnostics import Diagnostics, Health, Level, Meter, drop_values
-from mdic_ros.nodes.image_conversion import compressed_to_rgb, message_to_rgb
 from mdic_ros.nodes.parameters import ENCODER, Parameters
 from mdic_ros.nodes.runtime import load_model, run
 from mdic_ros.nodes.session_log import log
@@ -60,7 +61,11 @@ class EncoderNode(Node):
             name="encode",
         )
         compressed = start.transport == "compressed"
-        self._to_rgb = compressed_to_rgb if compressed else message_to_rgb
+        self._to_rgb = partial(from_compressed_message if compressed else from_image_message, name="image")
+        # Before the images: of messages that come together, the calibration is to be known first.
+        self._calibrations = qos.AdaptiveSubscription(
+            self, CameraInfo, "camera_info", self._on_camera_info, depth=1, reliability="auto"
+        )
         self._images = qos.AdaptiveSubscription(
             self,
             CompressedImage if compressed else Image,
@@ -68,9 +73,6 @@ class EncoderNode(Node):
             self._on_image,
             depth=1,
             reliability=start.reliability,
-        )
-        self._calibrations = qos.AdaptiveSubscription(
-            self, CameraInfo, "camera_info", self._on_camera_info, depth=1, reliability="auto"
         )
         self._diagnostics = Diagnostics(self, self._encoder.model_id, self._health)
         self.get_logger().info(
@@ -178,7 +180,8 @@ class EncoderNode(Node):
     def _failed(self, _: Any, error: Exception) -> None:
         if self.context.ok():  # on the way out, publishers go before the last frame does
             self._session.drops.count("error")
-            log(self, Event("error", f"frame dropped (error): {type(error).__name__}: {error}", "error"))
+            text = "".join(traceback.format_exception(error))
+            log(self, Event("error", f"frame dropped (error): this is a bug, please report it:\n{text}", "error"))
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

@@ -17,10 +17,10 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from mdic_ros.codec.images import Image as Picture
 from mdic_ros.codec.images import resize_image
+from mdic_ros.datasets.images import RGB, from_image_message
 from mdic_ros.datasets.messages import stamp_ns
 from mdic_ros.msg import Bitstream, DecodeReport, StreamInfo
 from mdic_ros.nodes import qos
-from mdic_ros.nodes.image_conversion import message_to_rgb
 
 LEFT, RIGHT = "/stereo/left", "/stereo/right"
 _RELIABLE = qos.profile(ReliabilityPolicy.RELIABLE, 20)
@@ -85,8 +85,8 @@ class Monitor:
         self._subscribe(Image, f"{LEFT}/image_raw", self._on_original, record=False)
         self._subscribe(Image, f"{RIGHT}/image_raw", self._on_side, record=False)
         self._subscribe(Bitstream, f"{LEFT}/bitstream", self._on_packet, profile=_BEST_EFFORT)
-        self._subscribe(Image, f"{LEFT}/image_reconstructed", lambda m: collect.picture(_stamp(m), message_to_rgb(m)))
-        self._subscribe(Image, f"{LEFT}/mask", lambda m: collect.mask(_stamp(m), message_to_rgb(m)[:, :, 0]))
+        self._subscribe(Image, f"{LEFT}/image_reconstructed", lambda m: collect.picture(_stamp(m), _rgb(m)))
+        self._subscribe(Image, f"{LEFT}/mask", lambda m: collect.mask(_stamp(m), _rgb(m)[:, :, 0]))
         self._subscribe(CameraInfo, f"{LEFT}/image_reconstructed/camera_info", lambda _: None)
         self._subscribe(DecodeReport, f"{LEFT}/report", lambda m: collect.report(_stamp(m), m))
         self._node.create_subscription(
@@ -112,7 +112,7 @@ class Monitor:
         self._node.create_subscription(message_type, topic, received, profile, raw=True)
 
     def _scaled(self, message: Any) -> Picture:
-        return resize_image(message_to_rgb(message), *self._size)
+        return resize_image(_rgb(message), *self._size)
 
     def _on_original(self, message: Any) -> None:
         now = time.monotonic()
@@ -174,6 +174,10 @@ class Monitor:
         self._executor.shutdown()
         self._node.destroy_node()
         rclpy.try_shutdown(context=self._context)
+
+
+def _rgb(message: Any) -> RGB:
+    return from_image_message(message, "picture")
 
 
 def _stamp(message: Any) -> int:

@@ -17,11 +17,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from mdic_ros.datasets import LAYOUTS
+from mdic_ros.errors import MdicError
 
 Value = bool | int | float | str
 
 
-class ParameterError(ValueError):
+class ParameterError(MdicError):
     """A parameter has a value that is not allowed; says which, and what is."""
 
 
@@ -245,13 +246,18 @@ _MODEL = Parameter(
     "Folder of the model bundle; empty is the one that ships with the package (models/mdic_tiny). Both "
     "ends need the same bundle: a decoder with another one refuses the stream.",
 )
-_DEVICE = Parameter(
+_ENCODER_DEVICE = Parameter(
     "device",
     "cpu",
-    'Where the network runs, in the words of torch: "cpu", "cuda", "cuda:1". The bytes are the same on all.',
+    "Where ONNX Runtime computes the network: cpu, cuda or cuda:N, N the number of the GPU; cuda needs "
+    "onnxruntime-gpu. A few tokens may differ between devices; every packet decodes on every device.",
 )
-
-
+_DECODER_DEVICE = Parameter(
+    "device",
+    "cpu",
+    "Where PyTorch computes the network, by PyTorch's name: cpu, cuda, cuda:1 and others. Tokens are the same on all; "
+    "pictures may differ a little.",
+)
 _THREADS = Parameter(
     "threads",
     0,
@@ -280,7 +286,7 @@ ENCODER = Table(
     "/diagnostics.",
     (
         _MODEL,
-        _DEVICE,
+        _ENCODER_DEVICE,
         _THREADS,
         Parameter(
             "transport",
@@ -380,7 +386,7 @@ DECODER = Table(
     "are dropped and counted in /diagnostics.",
     (
         _MODEL,
-        _DEVICE,
+        _DECODER_DEVICE,
         Parameter(
             "dtype",
             "auto",
@@ -422,7 +428,7 @@ DECODER = Table(
         Parameter(
             "caption_every",
             10,
-            "The captioner runs on every so many decoded frames; in between the last caption is used "
+            "N: the captioner runs on every N-th frame that has a side image; in between the last caption is used "
             "again. It is a slow stage, and the scene seldom changes its nouns within a second.",
             1,
             100000,
@@ -497,7 +503,7 @@ DECODER = Table(
 REPLAY = Table(
     "replay",
     "Plays a recorded stereo drive as topics: a rosbag2 folder, or KITTI raw, odometry, stereo 2012/2015, "
-    "Cityscapes or left/right folders as they were downloaded. Needs no rosbag2. Publishes left/image_raw, "
+    "EuRoC, TUM-VI, Cityscapes or left/right folders as downloaded. Needs no rosbag2. Publishes left/image_raw, "
     "left/camera_info, right/image_raw and right/camera_info.",
     (
         Parameter("path", "", "The recording: a bag or a folder. Must be set."),

@@ -22,6 +22,7 @@ from mdic_ros.datasets.calibration import CameraInfo as Calibration
 from mdic_ros.datasets.images import RGB, to_encoding
 from mdic_ros.errors import MdicError
 from mdic_ros.nodes import qos
+from mdic_ros.nodes.camera_info import to_message
 from mdic_ros.nodes.image_conversion import fill_image
 from mdic_ros.nodes.parameters import REPLAY, Parameters
 from mdic_ros.nodes.playback import LONGEST_GAP_NS, Playhead, Schedule, fits_ros
@@ -58,7 +59,7 @@ class CameraPublisher:
         header = Header(stamp=_time(stamp_ns), frame_id=self._frame_id)
         message = Image(header=header)
         fill_image(message, to_encoding(image, self._encoding), self._encoding)
-        return message, None if calibration is None else _camera_info(calibration, header)
+        return message, None if calibration is None else to_message(calibration, header)
 
 
 class ReplayError(MdicError):
@@ -83,10 +84,18 @@ class ReplayNode(Node):
         if start.publish_clock and start.stamps == "now":
             raise StartError("publish_clock gives out recorded time: it needs stamps:=recorded")
         try:
-            self._source = open_stereo(start.path, layout=start.layout)
-            stamps = [frame.stamp_ns for frame in self._source]
+            # As recorded, rectified or not: camera_info says which, and the encoder node looks at that.
+            self._source = open_stereo(start.path, layout=start.layout, rectify_images=False)
         except (MdicError, OSError) as error:
             raise StartError(str(error)) from error
+        try:
+            self._start(start)
+        except BaseException:
+            self._source.close()
+            raise
+
+    def _start(self, start: Any) -> None:
+        stamps = [frame.stamp_ns for frame in self._source]
         if not stamps:
             raise StartError(f"{start.path}: there is not one stereo frame in it")
         self._schedule = Schedule(stamps)
@@ -245,19 +254,6 @@ def _time(nanoseconds: int) -> Time:
     if not fits_ros(nanoseconds):
         raise ReplayError(f"ROS cannot express the stamp {nanoseconds / 1e9:.9g} s: its seconds have 32 bits")
     return Time(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
-
-
-def _camera_info(info: Calibration, header: Header) -> CameraInfo:
-    return CameraInfo(
-        header=header,
-        height=info.height,
-        width=info.width,
-        distortion_model=info.distortion_model,
-        d=list(info.d),
-        k=info.k.ravel(),
-        r=info.r.ravel(),
-        p=info.p.ravel(),
-    )
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

@@ -15,7 +15,6 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
 
 from mdic_ros.errors import MdicError
-from mdic_ros.nodes.parameters import ParameterError
 
 #: How long a node waits, on its way out, for the frame that is being worked on.
 STOP_TIMEOUT_S = 1.5
@@ -76,7 +75,7 @@ def run(name: str, factory: Callable[[], Any], args: Sequence[str] | None = None
             executor.spin_once(timeout_sec=_SPIN_S)  # Python acts on SIGHUP when this returns
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except (MdicError, ParameterError) as error:
+    except MdicError as error:
         get_logger(name).fatal(str(error))
         code = 1
     except Exception as error:
@@ -110,14 +109,13 @@ def load_model(load: Callable[..., Model], path: str, device: str, **options: An
     """`load(path or None, device=device, **options)`.
 
     Raises:
-        StartError: missing or damaged files, no such device, a library that is missing; the text names the parameters
-            to look at.
+        StartError: missing or damaged files, no such device, an extra that is not installed; the text names the
+            parameters to look at.
     """
     try:
         return load(path or None, device=device, **options)
-    except (MdicError, OSError, ImportError, RuntimeError, AssertionError) as error:  # the last two are torch's
-        reason = str(error) if isinstance(error, MdicError) else f"{type(error).__name__}: {error}"
+    except (MdicError, OSError) as error:
         raise StartError(
             f'cannot load the model bundle {path or "that ships with the package"} on device "{device}": '
-            f"{reason}. Check the parameters model and device."
+            f"{error}. Check the parameters model and device."
         ) from error

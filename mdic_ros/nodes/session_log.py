@@ -1,4 +1,4 @@
-"""What a session tells, in the node's log."""
+"""Messages of a session, in the node's log."""
 
 from __future__ import annotations
 

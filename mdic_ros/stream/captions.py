@@ -21,7 +21,7 @@ class CaptionKeeper:
         Args:
             side: the side image, H x W x 3 uint8 RGB. Without one there is nothing to describe: "".
             fixed: a caption to use instead ("" for none); None to look at the side image.
-            every: run the captioner on every so many frames.
+            every: N; the captioner runs on every N-th frame.
         """
         if fixed is not None:
             self._caption = None  # when it is taken back, the scene is described as it is then

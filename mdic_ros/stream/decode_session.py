@@ -38,7 +38,7 @@ class DecodeSettings:
         steps: diffusion steps, 1 to 1000.
         seed: of the diffusion noise.
         caption: sentence that conditions the picture ("" for none); None to let the captioner look at the side image.
-        caption_every: the captioner runs on every so many frames that have a side image.
+        caption_every: N; the captioner runs on every N-th frame that has a side image.
         rectify: measure by how many rows the side images are off, and correct it.
         sync_slop_s: largest difference of the stamps of packet and side image, in seconds.
         side_wait_s: how long a packet waits for a side image that is not there yet, in seconds.
@@ -169,17 +169,18 @@ class DecodeSession:
             self._tell_of_stamps("packets", self._pairer.packet_stamps.problem)
         return True
 
-    def push_side(self, source: Image | Callable[[], Image], stamp_ns: int, now: float) -> None:
+    def push_side(self, source: Image | Callable[[], Image], stamp_ns: int, now: float, source_bytes: int = 0) -> None:
         """A side image has come.
 
         Args:
             source: H x W x 3 uint8 RGB of any size, or a function that returns it or raises ImageError; called by
                 `poll`.
             stamp_ns, now: as for packets.
+            source_bytes: memory that such a function holds on to; counts towards `side_history_mb`.
         """
         with self._lock:
             self._apply_settings()
-            changed = self._pairer.add_side(SideImage(stamp_ns, now, source))
+            changed = self._pairer.add_side(SideImage(stamp_ns, now, source, source_bytes))
         if changed:
             self._tell_of_stamps("side images", self._pairer.side_stamps.problem)
 
@@ -188,7 +189,8 @@ class DecodeSession:
     @property
     def next_deadline(self) -> float | None:
         """When `poll` must be called again at the latest, though nothing comes; None when no packet waits."""
-        return self._pairer.next_deadline
+        with self._lock:
+            return self._pairer.next_deadline
 
     @property
     def pairing_problem(self) -> str:
@@ -258,7 +260,7 @@ class DecodeSession:
             self._refuse("damaged", problem, packet.sequence)
             return None
         try:
-            parsed = self.decoder.read(packet.data)
+            parsed = self.decoder.read(packet.data, packet.header)
         except BitstreamError as error:
             self._refuse("damaged", str(error), packet.sequence)
             return None

@@ -1,4 +1,4 @@
-"""What a session tells its owner: a node logs it, `mdic` collects it."""
+"""Messages of a session for its owner: a node logs them, `mdic` collects them."""
 
 from __future__ import annotations
 

@@ -34,10 +34,14 @@ class SideImage:
     Args:
         stamp_ns: its stamp. arrival: when it came, seconds of the caller's clock.
         source: the image, or what makes it (decodes a JPEG, reads a file); called once.
+        source_bytes: memory that the source takes until then.
     """
 
-    def __init__(self, stamp_ns: int, arrival: float, source: Image | Callable[[], Image]) -> None:
+    def __init__(
+        self, stamp_ns: int, arrival: float, source: Image | Callable[[], Image], source_bytes: int = 0
+    ) -> None:
         self.stamp_ns, self.arrival = stamp_ns, arrival
+        self._source_bytes = source_bytes if callable(source) else source.nbytes
         self._source: Image | Callable[[], Image] | None = source
         self._image: Image | None = None
 
@@ -48,7 +52,9 @@ class SideImage:
 
     @property
     def bytes(self) -> int:
-        """Memory it takes; 0 before it is loaded."""
+        """Memory it takes, of its source until it is loaded."""
+        if not self.settled:
+            return self._source_bytes
         return 0 if self._image is None else self._image.nbytes
 
     @property
@@ -88,10 +94,11 @@ class SideHistory:
         return self._entries[-1] if self._entries else None
 
     def add(self, entry: SideImage) -> None:
-        """Keep an image, and drop those that are too old."""
+        """Keep an image, and drop those that are too old or too many."""
         self._entries.append(entry)
         while self._entries[0].arrival < entry.arrival - self.seconds:
             self._entries.popleft()
+        self.trim()
 
     def trim(self) -> None:
         """Drop the oldest until the rest takes no more than `max_bytes`; the newest stays."""
@@ -100,7 +107,7 @@ class SideHistory:
             total -= self._entries.popleft().bytes
 
     def keep_unsettled(self, number: int) -> None:
-        """Drop all but the newest so many of those that are not loaded yet."""
+        """Drop all but the newest `number` of those that are not loaded yet."""
         unsettled = [entry for entry in self._entries if not entry.settled]
         gone = set(map(id, unsettled[:-number]))
         kept = [entry for entry in self._entries if id(entry) not in gone]

@@ -25,7 +25,7 @@ class SequenceTracker:
     """
 
     REORDER_WINDOW = 16  # a packet that is later than this many others is a restart, not reordering
-    PATIENCE = 4  # so many different ones refused in a row are a restart too (a short recording in a loop)
+    PATIENCE = 4  # different ones refused in a row that are a restart, too (a short recording in a loop)
     MAX_GAP = 10_000  # more lost in a row are not loss (a quarter of an hour at 10 Hz) but a wrong number
 
     def __init__(self) -> None:

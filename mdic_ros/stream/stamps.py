@@ -10,7 +10,7 @@ class StampWatch:
     """
 
     REPEATS = 2  # one repeated stamp may be one message that came twice
-    RECOVERY = 3  # so many good ones in a row, and stamps are trusted again
+    RECOVERY = 3  # good ones in a row until stamps are trusted again
 
     def __init__(self) -> None:
         self.problem = ""  #: what is wrong with the stamps now; empty when they can be trusted

@@ -65,7 +65,7 @@ def test_round_trip(rate_point: int, height: int, width: int, view: View, payloa
     assert len(header) == (3 if (height, width) in GEOMETRIES else 6)
     expected = BitstreamInfo(1, rate_point, 7, height, width, view, len(header))
     assert inspect(header + payload) == expected
-    assert split(header + payload, FINGERPRINT, 16) == (expected, header, payload)
+    assert split(header + payload, expected, FINGERPRINT, 16) == (header, payload)
     assert inspect(memoryview(header)) == inspect(bytearray(header)) == expected
 
 
@@ -115,9 +115,9 @@ def test_bad_headers_are_refused_in_words(data: str, words: str) -> None:
 def test_another_model_is_refused() -> None:
     packet = pack_header(4, FINGERPRINT, 128, 256) + b"payload"
     with pytest.raises(BitstreamError, match="another model"):
-        split(packet, b"\0" * 32, 5)
+        split(packet, inspect(packet), b"\0" * 32, 5)
     with pytest.raises(BitstreamError, match="rate point 4"):
-        split(packet, FINGERPRINT, 4)
+        split(packet, inspect(packet), FINGERPRINT, 4)
 
 
 @given(st.binary(max_size=12))

@@ -12,22 +12,6 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent))  # for ros_bench, which the tests with ROS share
 
 
-def _image_message(pixels: np.ndarray, form: str, padding: int = 0, **changes: object) -> SimpleNamespace:
-    """A `sensor_msgs/Image` with `padding` bytes of rubbish at the end of every row."""
-    height, width = pixels.shape[:2]
-    rows = pixels.reshape(height, -1)
-    padded = np.hstack([rows, np.full((height, padding), 0xAB, np.uint8)])
-    fields = {
-        "height": height,
-        "width": width,
-        "encoding": form,
-        "is_bigendian": 0,
-        "step": padded.shape[1],
-        "data": padded.tobytes(),
-    }
-    return SimpleNamespace(**{**fields, **changes})
-
-
 def _camera_info(
     height: int = 480, width: int = 640, binning: int = 0, roi: tuple[int, int, int, int] = (0, 0, 0, 0)
 ) -> SimpleNamespace:
@@ -44,11 +28,6 @@ def _camera_info(
         binning_y=binning,
         roi=SimpleNamespace(x_offset=roi[0], y_offset=roi[1], width=roi[2], height=roi[3], do_rectify=False),
     )
-
-
-@pytest.fixture(scope="session")
-def image_message():
-    return _image_message
 
 
 @pytest.fixture(scope="session")

@@ -142,7 +142,7 @@ def test_what_is_wrong_with_a_model_is_said_and_a_bug_shows_as_one():
 
     with pytest.raises(StartError, match=r"bundle that ships with the package .*: unlisted file x\. Check the param"):
         load_model(load, "", "cpu", error=MdicError("unlisted file x"))
-    with pytest.raises(StartError, match="RuntimeError: no such device"):
-        load_model(load, "", "cpu", error=RuntimeError("no such device"))
+    with pytest.raises(StartError, match="No space left"):
+        load_model(load, "", "cpu", error=OSError(28, "No space left on device"))
     with pytest.raises(ValueError, match="a contract"):
         load_model(load, "", "cpu", error=ValueError("a contract"))

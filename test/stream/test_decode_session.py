@@ -212,13 +212,20 @@ def test_rows_are_measured_on_ten_frames_and_then_corrected(decoder, encoder, vi
 
 
 def test_side_images_are_kept_at_the_coded_size_and_within_their_memory(decoder, packets, views):
-    settings = DecodeSettings(caption="", side_history_mb=0.1, side_wait_s=0.0)  # four images of 64x128
+    settings = DecodeSettings(caption="", side_history_mb=2.0, side_wait_s=0.0)
     session = DecodeSession(decoder, settings)
-    large = np.repeat(np.repeat(views[0][1], 8, 0), 8, 1)
-    for index in range(12):
-        session.push_side(large, T0 + index * 100 * MS, index * 0.1)
-    session.push_packet(packets[0], 0, T0 + 1100 * MS, 1.1)
-    session.poll(1.1)
+    session.push_info(stream_info(decoder))
+    large = np.repeat(np.repeat(views[0][1], 8, 0), 8, 1)  # 1.6 MB
+    for index in range(100):
+        session.push_side(large, T0 + index * 10 * MS, index * 0.01)
+        session.poll(index * 0.01)
     kept = list(session._history)
-    assert len(kept) == 4
+    assert 10 < len(kept) <= 2_000_000 // (64 * 128 * 3)
     assert {side.image.shape for side in kept if side.image is not None} == {(64, 128, 3)}
+
+
+def test_what_is_not_loaded_yet_counts_with_its_source(decoder, views):
+    session = DecodeSession(decoder, DecodeSettings(caption="", side_history_mb=2.0))
+    for index in range(20):  # nobody polls: the decoder is busy
+        session.push_side(lambda: views[0][1], T0 + index, index * 0.1, source_bytes=500_000)
+    assert len(list(session._history)) == 4

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from rich.console import Console
+from typer import BadParameter
 
 from mdic_ros.cli.demo.errors import DemoError
+from mdic_ros.cli.options import parse_size
 from mdic_ros.cli.signals import orderly_exit
+from mdic_ros.codec.bitstream import FEATURE_STRIDE, MAX_SIDE, MIN_HEIGHT, MIN_WIDTH
 from mdic_ros.datasets import StereoSource, open_stereo
 from mdic_ros.datasets.bag_writer import check_output
 from mdic_ros.errors import MdicError
@@ -23,19 +26,21 @@ from mdic_ros.extras import need
 from mdic_ros.resources import resource
 
 SAMPLE = "sample/street"
-#: Long recordings are cut to so many frames unless --frames says otherwise.
+#: Frames that are played of a longer recording unless --frames says otherwise.
 _MOST_FRAMES = 60
 _HEIGHT = 128  # of the coded image by default: what two cores decode several times a second
 
 
 def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.lower().partition("x")
-    if not (height.isdecimal() and width.isdecimal()):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a size like 128x256 (height x width)")
-    size = int(height), int(width)
-    if not (64 <= size[0] <= 4096 and 128 <= size[1] <= 4096):
-        raise argparse.ArgumentTypeError(f"{text}: the codec takes 64x128 to 4096x4096 (height x width)")
-    return size
+    try:
+        height, width = parse_size(text)
+    except BadParameter as error:
+        raise argparse.ArgumentTypeError(error.message) from None
+    if not (MIN_HEIGHT <= height <= MAX_SIDE and MIN_WIDTH <= width <= MAX_SIDE):
+        raise argparse.ArgumentTypeError(
+            f"{text}: the codec takes {MIN_HEIGHT}x{MIN_WIDTH} to {MAX_SIDE}x{MAX_SIDE} (height x width)"
+        )
+    return height, width
 
 
 def _positive(text: str) -> int:
@@ -80,9 +85,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def coded_size(height: int, width: int) -> tuple[int, int]:
-    """Default size for images of this size: 128 high (or as they are, if lower), sides multiples of 16."""
+    """Default size for images of this size: 128 high (or as they are, if lower), sides whole features."""
     scale = min(1.0, _HEIGHT / height)
-    return max(64, round(height * scale / 16) * 16), max(128, round(width * scale / 16) * 16)
+    rows, columns = (round(side * scale / FEATURE_STRIDE) * FEATURE_STRIDE for side in (height, width))
+    return max(MIN_HEIGHT, rows), max(MIN_WIDTH, columns)
 
 
 def frame_rate(source: StereoSource, count: int) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import platform
@@ -13,7 +12,6 @@ from typing import Any
 from PIL import Image
 from rich.console import Console
 
-from mdic_ros import __version__
 from mdic_ros.cli.demo import rate_points
 from mdic_ros.cli.demo.frames import Frame, Row, json_number, medians
 from mdic_ros.cli.demo.pictures import Video, panels
@@ -22,6 +20,7 @@ from mdic_ros.cli.demo.table import Display
 from mdic_ros.codec import Bundle
 from mdic_ros.datasets import StereoSource
 from mdic_ros.evaluation.contact_sheet import Tile, contact_sheet, spread
+from mdic_ros.evaluation.provenance import versions
 
 
 def run(settings: Settings, source: StereoSource, bundle: Bundle, console: Console, words: Sequence[str]) -> None:
@@ -38,18 +37,6 @@ def run(settings: Settings, source: StereoSource, bundle: Bundle, console: Conso
         DemoError: a node failed.
     """
     _Run(settings, source, bundle, console, words).run()
-
-
-def _versions() -> dict[str, str]:
-    found = {"mdic_ros": __version__, "python": platform.python_version()}
-    for name in ("torch", "diffusers", "transformers", "constriction", "ros-jazzy-rclpy"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    found["ROS_DISTRO"] = os.environ.get("ROS_DISTRO", "")
-    found["RMW_IMPLEMENTATION"] = os.environ.get("RMW_IMPLEMENTATION", "")
-    return found
 
 
 class _Run:
@@ -127,7 +114,7 @@ class _Run:
         settings = self._settings
         figures = {
             "command": shlex.join(["python", "-m", "mdic_ros.cli.demo", *self._words]),
-            "versions": _versions(),
+            "versions": versions() | {name: os.environ.get(name, "") for name in ("ROS_DISTRO", "RMW_IMPLEMENTATION")},
             "machine": {"cpus": os.cpu_count(), "architecture": platform.machine()},
             "model": {"id": self._bundle.model_id, "fingerprint": self._bundle.fingerprint},
             "recording": {

@@ -11,10 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mdic_ros.datasets.images import ENCODINGS
+from mdic_ros.datasets import cv_bridge
+from mdic_ros.datasets.images import ENCODINGS, from_compressed_message, from_image_message
 from mdic_ros.errors import ImageError
-from mdic_ros.nodes import image_conversion
-from mdic_ros.nodes.image_conversion import compressed_to_rgb, fill_image, message_to_rgb
+from mdic_ros.nodes.image_conversion import fill_image
+
+
+def to_rgb(message) -> np.ndarray:
+    return from_image_message(message, "image")
+
+
+def file_to_rgb(message) -> np.ndarray:
+    return from_compressed_message(message, "compressed image")
 
 
 def picture(height: int, width: int) -> np.ndarray:
@@ -41,7 +49,7 @@ def test_encodings_odd_sizes_and_padded_rows(image_message, encoding, padding, s
     rgb = picture(*size)
     if encoding in ("mono8", "8UC1"):
         rgb = np.repeat(rgb[..., :1], 3, axis=2)
-    converted = message_to_rgb(image_message(as_encoding(rgb, encoding), encoding, padding))
+    converted = to_rgb(image_message(as_encoding(rgb, encoding), encoding, padding))
     assert converted.dtype == np.uint8
     assert converted.flags.c_contiguous
     np.testing.assert_array_equal(converted, rgb)
@@ -49,14 +57,14 @@ def test_encodings_odd_sizes_and_padded_rows(image_message, encoding, padding, s
 
 def test_byte_order_means_nothing_for_bytes(image_message):
     rgb = picture(4, 6)
-    np.testing.assert_array_equal(message_to_rgb(image_message(rgb, "rgb8", is_bigendian=1)), rgb)
+    np.testing.assert_array_equal(to_rgb(image_message(rgb, "rgb8", is_bigendian=1)), rgb)
 
 
 def test_the_last_row_may_lack_its_padding(image_message):
     rgb = picture(4, 5)
     message = image_message(rgb, "rgb8", padding=3)
     message.data = message.data[:-3]
-    np.testing.assert_array_equal(message_to_rgb(message), rgb)
+    np.testing.assert_array_equal(to_rgb(message), rgb)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +87,7 @@ def test_the_last_row_may_lack_its_padding(image_message):
 )
 def test_sizes_that_do_not_agree_are_refused(image_message, changes):
     with pytest.raises(ImageError):
-        message_to_rgb(image_message(picture(4, 6), "rgb8", **changes))
+        to_rgb(image_message(picture(4, 6), "rgb8", **changes))
 
 
 @settings(max_examples=300, deadline=None)
@@ -93,7 +101,7 @@ def test_sizes_that_do_not_agree_are_refused(image_message, changes):
 def test_hostile_messages_cost_nothing(height, width, step, data, encoding):
     message = SimpleNamespace(height=height, width=width, step=step, data=data, encoding=encoding, is_bigendian=0)
     try:
-        converted = message_to_rgb(message)
+        converted = to_rgb(message)
     except ImageError:
         return
     assert converted.shape == (height, width, 3)
@@ -108,24 +116,24 @@ def compressed(rgb: np.ndarray, form: str, **options: object) -> SimpleNamespace
 
 def test_png_is_exact_and_jpeg_is_close():
     rgb = np.asarray(Image.fromarray(picture(5, 7)).resize((71, 53), Image.Resampling.BICUBIC))
-    np.testing.assert_array_equal(compressed_to_rgb(compressed(rgb, "PNG")), rgb)
-    close = compressed_to_rgb(compressed(rgb, "JPEG", quality=95, subsampling=0))
+    np.testing.assert_array_equal(file_to_rgb(compressed(rgb, "PNG")), rgb)
+    close = file_to_rgb(compressed(rgb, "JPEG", quality=95, subsampling=0))
     assert close.shape == rgb.shape
     assert np.abs(close.astype(int) - rgb).mean() < 3
 
 
 def test_nodes_take_what_files_and_bags_may_hold():
     rgb = picture(8, 9)
-    np.testing.assert_array_equal(compressed_to_rgb(compressed(rgb, "WEBP", lossless=True)), rgb)
+    np.testing.assert_array_equal(file_to_rgb(compressed(rgb, "WEBP", lossless=True)), rgb)
     with pytest.raises(ImageError, match=r"^compressed image: .*'h264' is a piece of a video"):
-        compressed_to_rgb(SimpleNamespace(format="h264", data=b"\0\0\0\1g" + bytes(99)))
+        file_to_rgb(SimpleNamespace(format="h264", data=b"\0\0\0\1g" + bytes(99)))
 
 
 def test_grey_and_transparent_files():
     grey = picture(8, 9)[..., 0]
-    assert compressed_to_rgb(compressed(grey, "JPEG")).shape == (8, 9, 3)
+    assert file_to_rgb(compressed(grey, "JPEG")).shape == (8, 9, 3)
     rgba = np.concatenate([picture(8, 9), np.full((8, 9, 1), 9, np.uint8)], 2)
-    assert compressed_to_rgb(compressed(rgba, "PNG")).shape == (8, 9, 3)
+    assert file_to_rgb(compressed(rgba, "PNG")).shape == (8, 9, 3)
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
@@ -153,7 +161,7 @@ def huge_png() -> bytes:
 )
 def test_damaged_foreign_and_hostile_files_are_refused(data):
     with pytest.raises(ImageError):
-        compressed_to_rgb(SimpleNamespace(format="png", data=data))
+        file_to_rgb(SimpleNamespace(format="png", data=data))
 
 
 def test_filling_a_message_is_the_inverse():
@@ -166,7 +174,7 @@ def test_filling_a_message_is_the_inverse():
         fill_image(message, array, encoding)
         assert message.step * message.height == len(message.data)
         rgb = array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)
-        np.testing.assert_array_equal(message_to_rgb(message), rgb)
+        np.testing.assert_array_equal(to_rgb(message), rgb)
 
 
 # A stand-in for cv_bridge, which no wheel has: what is tested is when it is used, and what is believed of it.
@@ -196,9 +204,9 @@ def install_cv_bridge(tmp_path, monkeypatch):
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
-    image_conversion.cv_bridge_works.cache_clear()
+    cv_bridge.cv_bridge_works.cache_clear()
     yield install
-    image_conversion.cv_bridge_works.cache_clear()
+    cv_bridge.cv_bridge_works.cache_clear()
     sys.modules.pop("cv_bridge", None)
 
 
@@ -209,10 +217,10 @@ def test_cv_bridge_serves_the_other_encodings(image_message, install_cv_bridge):
     install_cv_bridge(REVERSED)
     rgb = picture(4, 6)
     message = image_message(rgb[..., ::-1], "some_bayer")
-    np.testing.assert_array_equal(message_to_rgb(message), rgb)
+    np.testing.assert_array_equal(to_rgb(message), rgb)
     message.height = 2**31
     with pytest.raises(ImageError, match="do not hold"):
-        message_to_rgb(message)
+        to_rgb(message)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +233,7 @@ def test_cv_bridge_serves_the_other_encodings(image_message, install_cv_bridge):
 )
 def test_a_cv_bridge_that_does_not_work_is_not_used(image_message, install_cv_bridge, body):
     install_cv_bridge(body)
-    assert not image_conversion.cv_bridge_works()
+    assert not cv_bridge.cv_bridge_works()
     with pytest.raises(ImageError, match="cv_bridge, which knows more"):
-        message_to_rgb(image_message(picture(4, 6), "yuv422"))
-    message_to_rgb(image_message(picture(4, 6), "rgb8"))
+        to_rgb(image_message(picture(4, 6), "yuv422"))
+    to_rgb(image_message(picture(4, 6), "rgb8"))
