@@ -7,7 +7,7 @@ from pkgutil import extend_path
 # processor from whatever else runs: beside another two-thread process an encode took a hundred times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # `mdic_ros.msg` is generated into the install tree. With a source checkout in front of it on sys.path
 # (tests, live edits) the messages are still found there; in an installed package this line changes nothing.
