@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SOURCES = [str(ROOT / name) for name in ("mdic_ros", "launch", "tools")]
+SOURCES = [str(ROOT / name) for name in ("mdic_ros", "launch", "tools", "test")]
 
 #: Those of pep257's rules for Google's docstrings that this project does not follow: not everything public has a
 #: docstring (D1), summaries may take two lines (D205) and begin with a name as it is written (D402, D403), arguments

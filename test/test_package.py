@@ -1,5 +1,4 @@
-"""What holds the package together: versions, manifests, messages, executables, the set-up script, the "
-"Makefile."""
+"""What holds the package together: versions, manifests, messages, executables, the set-up script, the Makefile."""
 
 from __future__ import annotations
 
@@ -83,8 +82,7 @@ def test_executable_is_installed_and_starts_what_exists(name: str) -> None:
 
 
 def fields(name: str) -> list[tuple[str, str, bool]]:
-    """(type, name, has a comment above it or above the run of fields that it stands in) of a message's "
-    "fields."""
+    """Of each field of a message: type, name, and whether it, or the block of fields that it is in, has a comment."""
     found, commented = [], False
     for line in (ROOT / "msg" / f"{name}.msg").read_text().splitlines():
         if line.startswith("#"):
@@ -114,8 +112,7 @@ def test_built_messages_are_those_of_the_sources(name: str) -> None:
 
 @pytest.mark.ros
 def test_installed_tree_stands_alone() -> None:
-    """Without the checkout on the path: our __init__.py has won over the generator's, and the files are "
-    "there."""
+    """Without the checkout on the path: our __init__.py has won over the generator's, and the files are there."""
     messages = pytest.importorskip("mdic_ros.msg", reason="mdic_ros.msg is not built (make ros-build)")
     site = Path(messages.__file__).parents[2]
     code = (
