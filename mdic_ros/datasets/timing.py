@@ -16,11 +16,12 @@ _REPEATED_SHARE = 0.1
 def nearest(stamps: Sequence[int], stamp: int, slop_ns: int) -> int | None:
     """Index of the entry of `stamps` (ascending) nearest to `stamp`, at most `slop_ns` away, or None.
 
-    Of two that are equally near, the earlier one.
+    Of several that are equally near, the last one, as in `mdic_ros.stream.pairing`.
     """
-    at = bisect.bisect_left(stamps, stamp)
-    best = min((i for i in (at - 1, at) if 0 <= i < len(stamps)), key=lambda i: abs(stamps[i] - stamp), default=None)
-    return best if best is not None and abs(stamps[best] - stamp) <= slop_ns else None
+    at = bisect.bisect_right(stamps, stamp)
+    around = (stamps[i] for i in (at, at - 1) if 0 <= i < len(stamps))
+    best = min(around, key=lambda other: abs(other - stamp), default=None)
+    return bisect.bisect_right(stamps, best) - 1 if best is not None and abs(best - stamp) <= slop_ns else None
 
 
 def pair_nearest(left: Sequence[int], right: Sequence[int], slop_ns: int) -> list[tuple[int, int]]:

@@ -17,6 +17,14 @@ def test_nearest(values: list[int], stamp: int, slop: int) -> None:
         assert not distances or min(distances) > slop
     else:
         assert distances[found] == min(distances) <= slop
+        assert min(distances) not in distances[found + 1 :]
+
+
+def test_of_equally_near_ones_the_last() -> None:
+    assert nearest([5, 15], 10, 5) == 1
+    assert nearest([10, 10, 20], 10, 5) == 1
+    assert nearest([0, 15, 15], 10, 5) == 2
+    assert pair_nearest([10], [5, 15], 5) == [(0, 1)] and pair_nearest([5, 15], [10], 5) == [(1, 0)]
 
 
 @settings(deadline=None)
