@@ -198,6 +198,12 @@ def test_what_the_robot_imports_leaves_pytorch_and_ros_alone(module: str) -> Non
     assert loaded(f"import {module}") == []
 
 
+@pytest.mark.parametrize("module", ["mdic_ros.datasets", "mdic_ros.datasets.images", "mdic_ros.codec.encoder"])
+def test_the_library_for_bags_is_loaded_only_when_it_is_used(module: str) -> None:
+    code = f"import sys, {module}; assert 'rosbags' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 @pytest.mark.ros
 def test_the_encoder_node_leaves_pytorch_alone() -> None:
     pytest.importorskip("mdic_ros.msg", reason="mdic_ros.msg is not built (make ros-build)")
