@@ -14,7 +14,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for left/, right/ and the sidecar files")
     parser.add_argument("--frames", default=f"0:{drive.FRAMES}", help="first:end[:step] (default: all)")
     parser.add_argument("--samples", type=int, default=5, help="Cycles samples per pixel, before denoising")
-    parser.add_argument("--scale", type=int, default=100, help="size in percent of 512x256")
+    parser.add_argument("--scale", type=int, default=100, help="size in percent of 256x512 (height x width)")
     parser.add_argument("--threads", type=int, default=0, help="0: all cores")
     parser.add_argument("--seed", type=int, default=4, help="of the street's layout")
     parser.add_argument("--left-only", action="store_true", help="for a quick look")
