@@ -32,6 +32,7 @@ Progress = Callable[[int, int], None]
 Times = Mapping[str, float]  #: milliseconds by stage, "total" among them
 
 PICTURES = WARM_UP  #: different frames, in turns
+_TURN = 10  # frames of one coder before the next
 #: What a user would pick instead, by name in `anchors.ANCHORS`.
 OTHERS = ("JPEG", "WebP", "x265 intra")
 
@@ -219,9 +220,11 @@ def _measure(codes: Mapping[str, Callable[[int], Times]], options: Options) -> d
 def _stages(codes: Mapping[str, Callable[[int], Times]], frames: int) -> dict[str, Any]:
     """{name: {stage: {"median", "p95"}}}, milliseconds."""
     laps: dict[str, list[Times]] = {name: [] for name in codes}
-    for number in range(WARM_UP + frames):
+    # Several frames a turn: the first one finds the caches full of what the other one left.
+    for start in range(0, WARM_UP + frames, _TURN):
         for name, code in codes.items():
-            laps[name].append(dict(code(number % PICTURES)))
+            turn = range(start, min(start + _TURN, WARM_UP + frames))
+            laps[name] += [dict(code(number % PICTURES)) for number in turn]
     return {
         name: {stage: _summary([lap[stage] for lap in counted]) for stage in counted[0]}
         for name, counted in ((name, all_laps[WARM_UP:]) for name, all_laps in laps.items())
