@@ -40,7 +40,7 @@ FILES = tuple(
     ROOT / name for name in ("README.md", "docs/figures.md", "docs/performance.md", "models/mdic_tiny/README.md")
 )
 HEAD = ["bytes (max)", "bpp", "PSNR dB", "MS-SSIM dB", "SWD x 1000", "gradient distance", "gradient energy"]
-#: Of a codec, the setting of the fewest bytes is shown, and all others up to so many times those of our finest point.
+#: Of a codec, the setting of the fewest bytes is shown, and all others up to this multiple of our finest point's.
 MOST_TIMES = 2.4
 
 

@@ -67,7 +67,7 @@ def _scale(total: Integers, codes: int) -> npt.NDArray[np.float64]:
 
 
 def uniform(bits: int) -> Integers:
-    """(2^bits + 1,) int64: a row of `cumulative` for symbols of so many bits, all equally likely."""
+    """(2^bits + 1,) int64: a row of `cumulative` for symbols of `bits` bits, all equally likely."""
     return np.arange((1 << bits) + 1, dtype=np.int64) << (PROBABILITY_BITS - bits)
 
 

@@ -318,7 +318,7 @@ class BagReader:
             name, definition = connection.msgtype, connection.msgdef
             if name in store.fielddefs:
                 continue
-            with contextlib.suppress(Exception):  # a type that nobody asks for may be as strange as it likes
+            with contextlib.suppress(Exception):  # broken definitions of types that are never read do no harm
                 if definition.format == MessageDefinitionFormat.MSG:
                     new = get_types_from_msg(definition.data, name)
                 elif definition.format == MessageDefinitionFormat.IDL:

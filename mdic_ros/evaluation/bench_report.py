@@ -14,10 +14,10 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 
 def _lines(report: Mapping[str, Any]) -> Iterator[str]:
-    made, options, model, versions = (report[name] for name in ("machine", "options", "model", "versions"))
-    where = made["processor"] if made["device"] == "cpu" else made["device"]
+    machine, options, model, versions = (report[name] for name in ("machine", "options", "model", "versions"))
+    where = machine["processor"] if machine["device"] == "cpu" else machine["device"]
     if options["encoder_device"] != options["device"]:
-        where += f" (encoder: {made['processor']})"
+        where += f" (encoder: {machine['processor']})"
     libraries = ", ".join(f"{name} {versions[name]}" for name in ("onnxruntime", "torch") if name in versions)
     yield (
         f"`{model['model_id']}` ({model['fingerprint'][:12]}) on {where}, {options['threads']} threads, {libraries}; "

@@ -30,7 +30,7 @@ class EvalPair:
         coded: the image to code, H x W x 3 uint8 RGB.
         side: the side image, of the same size.
         view: the camera of the image to code; the side image is the other one's.
-        stale: the side camera's images of so many frames before, those of :data:`AGES` that there are.
+        stale: the side camera's earlier images, by how many frames earlier: those of :data:`AGES` that there are.
     """
 
     drive: str
@@ -77,7 +77,7 @@ def read_pairs(path: Path, limit: int | None = None, both_orders: bool = False) 
 
     Args:
         path: a recording, or a folder with recordings at any depth.
-        limit: at most so many moments of each recording, of Cityscapes of each city, from its beginning.
+        limit: most moments to take of each recording, of Cityscapes of each city, from its beginning.
         both_orders: every moment a second time, as "NAME-right", with the right image as the one to code and the left
             one as its side image: the paper's protocol for KITTI, 790 pairs.
 

@@ -118,7 +118,7 @@ def _at_equal_bytes(report: dict[str, Any]) -> Table:
             rows.append([*point, name, f"from {anchor['fewest']:.0f}", *cells])
     note = (
         "Each codec at our bytes / at twice our bytes, interpolated between its settings in the bytes' logarithm. "
-        "A dash where it has no setting of so few (the bytes column says where it begins) or of so many. "
+        "A dash where all its settings take more bytes (the bytes column says the fewest) or all take fewer. "
         "* sees both views: a bound, no competitor."
     )
     head = ["steps", "rate point", "codec", "bytes", *map(label, METRICS)]

@@ -1,4 +1,4 @@
-"""What a run tells: CSV files, TensorBoard, pictures, and how far it is."""
+"""The record of a run: CSV files, TensorBoard, pictures, progress."""
 
 from __future__ import annotations
 

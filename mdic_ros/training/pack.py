@@ -56,7 +56,7 @@ def pack(
         paths: whatever `TrainingData` reads; each recording becomes a drive in the folder `train`.
         output: file to write; appears whole or not at all.
         folders: of training folders and packs; none = those whose names start with "train".
-        height: images with more rows are shrunk to so many.
+        height: most rows; larger images are shrunk to this.
         max_bytes: of the file.
         progress: called with (pairs done, pairs in all); starts again if the first try was too large.
 

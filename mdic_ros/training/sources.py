@@ -81,7 +81,7 @@ class TrainingData:
 
         Args:
             folders: those that are not there are passed over.
-            height: images with more rows are shrunk to so many.
+            height: most rows; larger images are shrunk to this.
             match: compute disparities, too: about a fifth of a second a pair and core.
 
         Raises:

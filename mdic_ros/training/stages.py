@@ -36,7 +36,7 @@ class DataConfig:
 
     folders: tuple[str, ...] = ("train",)  #: under stereo/ of a training folder or a pack; recordings are in `train`
     hold_out: tuple[str, ...] = ()  #: drives to validate on
-    height: int = 256  #: images with more rows are shrunk to so many when they are read
+    height: int = 256  #: most rows: larger images are shrunk to this when they are read
     scenes: tuple[str, ...] = ()  #: drives whose frames are unrelated: none is older than another, each weighs 1
 
 

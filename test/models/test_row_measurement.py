@@ -34,7 +34,7 @@ def encode(image: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("disparity", [0, 16])
 def test_the_offset_is_found_where_the_encoder_says_the_same(rows, disparity):
     coded = smooth(0)
-    side = shift_rows(coded, -rows).roll(-disparity, dims=3)  # lower by so many rows
+    side = shift_rows(coded, -rows).roll(-disparity, dims=3)  # `rows` rows lower
     offset = torch.zeros(1, 2, 16, 32)
     offset[:, 0] = -disparity / 8
     found = measure_rows(encode(coded), side, offset, torch.ones(1, 1, 8, 16), encode)

@@ -51,10 +51,10 @@ NORM_EPS = 2.0**-12
 EXP_STEPS, EXP_ENTRIES, EXP_ONE = 256, 4096, 2**24
 NEVER = -(2**30)  # bias of a masked column: farther below any real score than the exponential table reaches
 
-# About so many rows go through the network at once: several small scales together, or some windows of a large one.
+# Rows that go through the network at once, about: several small scales together, or some windows of a large one.
 # This keeps what lies between in the processor's cache, bounds memory, and spares finer scales that nobody asks for.
 ROWS_AT_ONCE = 2**8
-TOKENS_AT_ONCE = 2**6  # frequencies are made for so many tokens at a time
+TOKENS_AT_ONCE = 2**6  # tokens whose frequencies are computed at a time
 _KEPT_BIASES = 2**23  # numbers of all dense biases that are kept
 
 
@@ -150,7 +150,7 @@ class _Part:
 
 
 _Cache = dict[int, tuple[Floats, Floats]]  # scale -> keys and values (n, heads, columns, head_dim) of known tokens
-_Context = tuple[tuple[int, int], Floats]  # a token grid, and what it tells the finer ones: (h * w, dim)
+_Context = tuple[tuple[int, int], Floats]  # a token grid, and what the finer ones use of it: (h * w, dim)
 
 
 class ExactPrior:
@@ -287,7 +287,7 @@ class ExactPrior:
 
     # ------------------------------------------------------------------------------------------- the network
     def _tell(self, k: int, tokens: Integers) -> Floats:
-        """What scale k tells the finer ones: (h * w, dim) from each token and its eight neighbours."""
+        """What the finer scales use of scale k: (h * w, dim) from each token and its eight neighbours."""
         h, w = tokens.shape
         padded = np.zeros((h + 2, w + 2, self.sizes.token_dim))
         padded[1:-1, 1:-1] = self._embed[k][tokens]

@@ -22,7 +22,7 @@ from mdic_ros.models.entropy import schedule
 from mdic_ros.models.entropy.exact import NORM_EPS, ExactPrior, PriorError, exp_table
 from mdic_ros.models.entropy.schedule import COLUMN_BINS, ROW_BINS, PriorSizes
 
-_Context = tuple[tuple[int, int], Tensor]  # a token grid, and what it tells the finer ones: (B, h * w, dim)
+_Context = tuple[tuple[int, int], Tensor]  # a token grid, and what the finer ones use of it: (B, h * w, dim)
 _Cache = dict[int, tuple[Tensor, Tensor]]  # scale -> keys and values (B, nW, heads, columns, head_dim) of known tokens
 
 
@@ -234,7 +234,7 @@ class EntropyModel(ModelMixin, ConfigMixin):
             yield [self.head[k](_norm(x)) for x in flat], steps, indices[k]
 
     def _tell(self, k: int, tokens: Tensor) -> Tensor:
-        """What scale k tells the finer ones: (B, h * w, dim) from each token and its eight neighbours."""
+        """What the finer scales use of scale k: (B, h * w, dim) from each token and its eight neighbours."""
         h, w = tokens.shape[1:]
         padded = F.pad(self.embed[k][tokens], (0, 0, 1, 1, 1, 1))
         around = [padded[:, dy : dy + h, dx : dx + w] for dy in range(3) for dx in range(3)]
