@@ -4,6 +4,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo robot test base-test base lint ros-build clean distclean
 MAKEFLAGS += --no-print-directory
+# Idle threads of OpenMP sleep instead of spinning; see docs/performance.md.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 # The Python to make the environment with: 3.11 or 3.12. The first of these that is one; PYTHON=... chooses another.
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
@@ -41,7 +43,7 @@ robot: base  ## the robot's half: the base install, without PyTorch, encodes the
 test: setup  ## the test suite
 	@$(ENV) && python -m pytest $(ARGS)
 
-base:
+base:  ## environment with the base install alone (build/base/)
 	@$(PYTHON) tools/base_env.py $(WITH)
 
 base-test: base  ## the tests of the base install, in an environment of its own (build/base/)

@@ -325,6 +325,7 @@ def write_env_file() -> None:
         export PYTHONPATH='{ROOT}:{INSTALL}/{site}'
         export LD_LIBRARY_PATH='{INSTALL}/lib'"${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"
         export ROS_DISTRO={ROS} ROS_VERSION=2 ROS_PYTHON_VERSION=3 RMW_IMPLEMENTATION=rmw_fastrtps_cpp
+        export OMP_WAIT_POLICY="${{OMP_WAIT_POLICY:-PASSIVE}}"
         export {profile}="${{{profile}:-{ROOT}/config/fastdds.xml}}"
         """
     (BUILD / "env.sh").write_text(re.sub(r"(?m)^ {8}", "", lines))

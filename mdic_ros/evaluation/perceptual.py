@@ -32,6 +32,7 @@ from mdic_ros.backbones import (
     locate,
 )
 from mdic_ros.evaluation import metrics, realism
+from mdic_ros.evaluation.errors import EvaluationError
 from mdic_ros.evaluation.metrics import Image, ImageMetric, NotComputed, SetMetric
 from mdic_ros.evaluation.niqe import Niqe
 
@@ -252,11 +253,11 @@ def load_metrics(
         figures per image, figures per set, and those that are not computed, with what they need.
 
     Raises:
-        FileNotFoundError: the folder does not exist.
+        EvaluationError: the folder does not exist.
         WeightsError: a file has another digest than its publisher's.
     """
     if weights is not None and not weights.is_dir():
-        raise FileNotFoundError(f"{weights} is no folder: --weights takes the one that holds the pretrained networks")
+        raise EvaluationError(f"{weights} is no folder: --weights takes the one that holds the pretrained networks")
     per_image = list(metrics.IMAGE_METRICS + realism.IMAGE_METRICS)
     per_set = list(metrics.SET_METRICS + realism.SET_METRICS)
     absent: list[NotComputed] = []

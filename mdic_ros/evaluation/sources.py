@@ -124,9 +124,9 @@ def _place(source: StereoSource, index: int, frame: StereoFrame) -> int | None:
     """The number of a frame where consecutive numbers are consecutive moments, else None.
 
     KITTI numbers the frames of a drive, and keeps the numbers when some are taken out. Folders are believed to do the
-    same when their files are named by numbers.
+    same when their files are named by numbers. Bags and EuRoC sequences have every frame of the camera.
     """
-    if source.layout == "bag":
+    if source.layout in ("bag", "euroc"):
         return index
     if source.layout in ("kitti_raw", "kitti_odometry", "folder") and frame.name.isdecimal():
         return int(frame.name)

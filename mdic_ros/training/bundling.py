@@ -11,8 +11,29 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from mdic_ros.codec.bundle import INDEX, Bundle, write_index
+from mdic_ros.codec.bundle import INDEX, Bundle, BundleError, write_index
 from mdic_ros.codec.onnx_export import export_encoder
+
+#: What components consist of.
+_FILES = {
+    "config.json", "diffusion_pytorch_model.safetensors", "generation_config.json", "merges.txt", "model.safetensors",
+    "preprocessor_config.json", "scheduler_config.json", "special_tokens_map.json", "tokenizer.json",
+    "tokenizer_config.json", "vocab.json",
+}  # fmt: skip
+
+
+def component_folder(bundle: Path, name: str) -> Path:
+    """Folder of a component of a bundle that is being trained, so that has no index yet to check its files against.
+
+    Raises:
+        BundleError: it holds more than a component does. With an index of shards beside the weights, the libraries load
+            those instead; a pickle they would unpickle.
+    """
+    folder = bundle / name
+    for file in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if file.name not in _FILES and file.suffix != ".partial":
+            raise BundleError(f"{file} is no part of a model: take it out of the folder")
+    return folder
 
 
 def write_component(part: Any, folder: Path) -> None:

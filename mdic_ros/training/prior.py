@@ -17,7 +17,7 @@ from mdic_ros.models.autoencoder import encode_latent
 from mdic_ros.models.entropy.model import EntropyModel
 from mdic_ros.models.hyper_align import HyperAlign
 from mdic_ros.models.quantizer import MultiScaleQuantizer
-from mdic_ros.training.bundling import write_component
+from mdic_ros.training.bundling import component_folder, write_component
 from mdic_ros.training.data import Batch
 
 
@@ -36,13 +36,17 @@ class PriorStage:
         self.held_out, self.device = held_out, device
 
         def frozen(kind: type[nn.Module], name: str) -> nn.Module:
-            part = kind.from_pretrained(bundle / name, local_files_only=True)  # type: ignore[attr-defined]
+            part = kind.from_pretrained(  # type: ignore[attr-defined]
+                component_folder(bundle, name), local_files_only=True, use_safetensors=True
+            )
             return part.to(device).eval().requires_grad_(False)
 
         self.vae = frozen(AutoencoderKL, "vae")
         self.hyper_align = frozen(HyperAlign, "hyper_align")
         self.quantizer = frozen(MultiScaleQuantizer, "quantizer")
-        prior = EntropyModel.from_pretrained(bundle / "entropy_model", local_files_only=True)
+        prior = EntropyModel.from_pretrained(
+            component_folder(bundle, "entropy_model"), local_files_only=True, use_safetensors=True
+        )
         if config.fresh:
             prior = EntropyModel.from_config(prior.config)
         prior.register_to_config(dropout=config.dropout)

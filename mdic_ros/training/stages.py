@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from mdic_ros.codec.bitstream import MULTIPLE, feature_grid
 from mdic_ros.training.autoencoder import AutoencoderConfig, AutoencoderStage
-from mdic_ros.training.bundling import finish_bundle, store_in_half
+from mdic_ros.training.bundling import component_folder, finish_bundle, store_in_half
 from mdic_ros.training.captioner import CaptionCrops, CaptionerConfig, CaptionerStage, build_captioner
 from mdic_ros.training.codec import PARTS, CodecConfig, CodecStage, build
 from mdic_ros.training.config import ConfigError, as_dataclass, read_yaml
@@ -181,10 +181,11 @@ def _realism(config: StageConfig, data: TrainingData, bundle: Path, device: torc
 
 
 def _part(kind: type[Any], bundle: Path, name: str) -> Any:
-    options = {"local_files_only": True, "torch_dtype": torch.float32}
+    folder = component_folder(bundle, name)
+    options = {"local_files_only": True, "torch_dtype": torch.float32, "use_safetensors": True}
     if not issubclass(kind, ModelMixin):  # transformers'
-        return kind.from_pretrained(bundle / name, trust_remote_code=False, **options)
-    part, info = kind.from_pretrained(bundle / name, output_loading_info=True, **options)
+        return kind.from_pretrained(folder, trust_remote_code=False, **options)
+    part, info = kind.from_pretrained(folder, output_loading_info=True, **options)
     if missing := sorted(info["missing_keys"]):  # the library would go on with random numbers
         raise ConfigError(f"{bundle / name} is of another version, it has no {missing[0]}: train a new bundle")
     return part

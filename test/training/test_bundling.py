@@ -1,14 +1,15 @@
 """Components are written so that nobody meets half of one."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from mdic_ros.codec import Encoder
-from mdic_ros.codec.bundle import Bundle, write_index
-from mdic_ros.training.bundling import finish_bundle, halve, write_component
+from mdic_ros.codec.bundle import Bundle, BundleError, write_index
+from mdic_ros.training.bundling import component_folder, finish_bundle, halve, write_component
 
 
 class Part:
@@ -62,3 +63,15 @@ def test_a_finished_bundle_has_its_encoder_as_onnx(tiny_bundle, other_bundle, tm
     finish_bundle(bundle, "model")
     assert (bundle / "encoder" / "model.onnx").read_bytes() == (other_bundle / "encoder" / "model.onnx").read_bytes()
     assert Encoder.from_pretrained(bundle)
+
+
+@pytest.mark.parametrize(
+    "name", ["diffusion_pytorch_model.safetensors.index.json", "pytorch_model.bin", "more.safetensors"]
+)
+def test_a_component_in_training_holds_nothing_else(tiny_bundle: Path, tmp_path: Path, name: str) -> None:
+    """An index of shards beside the weights would have other weights loaded."""
+    shutil.copytree(tiny_bundle / "vae", tmp_path / "vae")
+    assert component_folder(tmp_path, "vae") == tmp_path / "vae"
+    (tmp_path / "vae" / name).write_text("{}")
+    with pytest.raises(BundleError, match=name.replace(".", r"\.")):
+        component_folder(tmp_path, "vae")
