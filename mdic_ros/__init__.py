@@ -6,6 +6,9 @@ from pkgutil import extend_path
 # Before any math library loads, so here, where everything comes in. Idle threads of OpenMP spin by default and take the
 # processor from whatever else runs: beside another two-thread process an encode took a hundred times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Recent releases of ONNX Runtime collect usage data for their vendor unless told not to when they load. A robot's link
+# is not there for that, and nobody has agreed to it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.2.0"
 
