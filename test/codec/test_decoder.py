@@ -243,7 +243,8 @@ def test_pictures_of_the_shipped_bundle_are_those_of_0_1_0():
     old, pictures = json.loads((folder / "packets_0_1_0.json").read_text()), folder / "pictures_0_1_0.png"
     fingerprint, data = bytes.fromhex(old["fingerprint"]), bytes.fromhex(old["packets"][4])
     prior = ExactPrior.from_folder(Bundle().check("entropy_model"))
-    info, header, payload = split(data, fingerprint, prior.scales)
+    info = inspect(data)
+    header, payload = split(data, info, fingerprint, prior.scales)
     grid = feature_grid(info.height, info.width)
     tokens = EntropyCoder(prior, fingerprint).decode(payload, grid, info.rate_point + 1, header)
     with open_stereo(resource("sample/street")) as source:
