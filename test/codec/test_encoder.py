@@ -213,8 +213,8 @@ def test_a_graph_that_is_none(copy):
 
 def test_no_usage_data_is_collected(tiny_bundle: Path, tmp_path: Path) -> None:
     """ONNX Runtime keeps what it would send in the user's cache folder."""
-    code = f"import time; from mdic_ros.codec import Encoder; Encoder.from_pretrained({str(tiny_bundle)!r}); time.sleep(1)"
+    code = "import sys, time; from mdic_ros.codec import Encoder; Encoder.from_pretrained(sys.argv[1]); time.sleep(1)"
     environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
     environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code, str(tiny_bundle)], env=environment, check=True, timeout=120)
     assert not [file for file in tmp_path.rglob("*") if "onnxruntime" in file.as_posix()]
