@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mdic_ros.codec import Decoder, Encoder, RowOffset, SideView, View
+from mdic_ros.codec import Decoder, Encoder, ParsedPacket, SideView, View
 from mdic_ros.evaluation import ablations
 from mdic_ros.evaluation.anchors import Anchor
 from mdic_ros.evaluation.errors import EvaluationError
@@ -155,7 +155,7 @@ def make(
         common_rows: measures row offsets, for the jobs that correct them.
     """
     coded, own = pair.coded, pair.side
-    streams: list[bytes] = []
+    packets: dict[int, ParsedPacket] = {}  # by rate point
     captions: dict[str, str] = {}
 
     def caption(source: str, image: Image) -> str:
@@ -170,7 +170,7 @@ def make(
             found = anchor.code(coded, own, setting)
             yield job, found.bytes, found.image
             continue
-        streams = streams or encoder.encode_all(coded, view=pair.view)
+        packets = packets or dict(enumerate(map(decoder.read, encoder.encode_all(coded, view=pair.view))))
         variant = BY_NAME[job.method]
         foreign = others[job.other].side if job.other else None
         side: Image | None
@@ -182,12 +182,12 @@ def make(
         text = "" if variant.text == "none" or described is None else caption(source, described)
         if variant.drop and side is not None:
             side = lowered(side, variant.drop)
-        data = streams[int(job.setting)]
+        packet = packets[int(job.setting)]
         rows = common_rows(pair, int(job.setting), variant.drop) if variant.rectify else 0.0
         views = [] if side is None else [SideView(side, rows)]
         with ablations.without(decoder.mdic, *variant.without):
-            picture = decoder.decode(data, views, caption=text, steps=job.steps)
-        yield job, len(data), picture.image
+            picture = decoder.decode(packet, views, caption=text, steps=job.steps)
+        yield job, packet.size, picture.image
 
 
 class CommonRows:
@@ -206,11 +206,11 @@ class CommonRows:
         """Offset in rows at a rate point, with side images that were moved down by `drop` rows."""
         rig = (pair.drive, pair.view, pair.size)
         if (*rig, point, drop) not in self._known:
-            found = RowOffset()
+            tracker = VerticalDisparityTracker(self._decoder)
             for other in [p for p in self._pairs if (p.drive, p.view, p.size) == rig][: VerticalDisparityTracker.FIRST]:
                 packet = self._decoder.read(self._encoder.encode(other.coded, rate_point=point, view=other.view))
-                found = found.fuse(self._decoder.measure_rows(packet, SideView(lowered(other.side, drop))))
-            self._known[(*rig, point, drop)] = found.likely
+                tracker.row_offset(packet, lowered(other.side, drop))
+            self._known[(*rig, point, drop)] = tracker.measured.likely
         return self._known[(*rig, point, drop)]
 
 

@@ -37,6 +37,11 @@ class VerticalDisparityTracker:
         return before
 
     @property
+    def measured(self) -> RowOffset:
+        """What the frames so far say, however few they are."""
+        return self._known
+
+    @property
     def likely(self) -> float:
         """What is corrected now, in rows of the coded size."""
         found = self._known.likely if self._frames >= self.FIRST else 0.0
