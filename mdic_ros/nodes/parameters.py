@@ -390,8 +390,8 @@ DECODER = Table(
         Parameter(
             "dtype",
             "auto",
-            "Numbers that the network computes with. auto: bfloat16 where the processor has it, which is about twice "
-            "as fast and changes pictures by less than 0.03 dB; float32 otherwise.",
+            "Numbers that the network computes with. auto: bfloat16 where the processor has it, which takes "
+            "less time and changes pictures by less than 0.03 dB; float32 otherwise.",
             choices=("auto", "float32", "bfloat16"),
         ),
         _THREADS,
