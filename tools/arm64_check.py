@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from mdic_ros.codec.bitstream import feature_grid, pack_header, split  # noqa: E402
+from mdic_ros.codec.bitstream import feature_grid, inspect, pack_header, split  # noqa: E402
 from mdic_ros.codec.encoder import Encoder  # noqa: E402
 
 ONNXRUNTIME = "onnxruntime==1.23.2"
@@ -60,7 +60,8 @@ def decode(frames: list[dict]) -> list[dict]:
     for number, frame in enumerate(frames):
         decoded = []
         for packet in map(bytes.fromhex, frame["packets"]):
-            info, header, payload = split(packet, identity, encoder.rate_points)
+            info = inspect(packet)
+            header, payload = split(packet, info, identity, encoder.rate_points)
             grid = feature_grid(info.height, info.width)
             decoded.append(encoder._coder.decode(payload, grid, info.rate_point + 1, header))
         payloads = encoder._coder.encode(decoded[-1], header)

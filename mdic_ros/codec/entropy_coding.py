@@ -25,8 +25,8 @@ from mdic_ros.models.entropy.exact import ExactPrior, PriorError
 
 Tokens = npt.NDArray[np.int64]
 
-# The matrices of the prior are small: a second thread of NumPy's BLAS gains a fifth on an idle machine, and beside other
-# work the threads wait for each other, spinning, so that coding a frame took ten times as long.
+# The matrices of the prior are small: a second thread of NumPy's BLAS gains a fifth on an idle machine, and beside
+# other work the threads wait for each other, spinning, so that coding a frame took ten times as long.
 _one_thread = ThreadpoolController().wrap(limits=1, user_api="blas")
 
 CHECK_BITS_FIRST, CHECK_BITS_NEXT = 8, 2

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from mdic_ros.codec.bitstream import BitstreamError, feature_grid, pack_header, split
+from mdic_ros.codec.bitstream import BitstreamError, feature_grid, inspect, pack_header, split
 from mdic_ros.codec.bundle import Bundle
 from mdic_ros.codec.entropy_coding import CHECK_BITS_FIRST, CHECK_BITS_NEXT, EntropyCoder
 from mdic_ros.models.entropy import exact
@@ -282,7 +282,8 @@ def test_packets_differ_from_those_of_0_1_0_in_the_check_symbols_alone() -> None
     prior = ExactPrior.from_folder(resource("models/mdic_tiny/entropy_model"))
     assert before != now and len(old["packets"]) == 18
     for packet in map(bytes.fromhex, old["packets"]):
-        info, header, payload = split(packet, before, prior.scales)
+        info = inspect(packet)
+        header, payload = split(packet, info, before, prior.scales)
         grid = feature_grid(info.height, info.width)
         coder = Recorder(prior, before)
         tokens = coder.decode(payload, grid, info.rate_point + 1, header)
@@ -344,7 +345,8 @@ def intervals(prior: ExactPrior, sent: list[Tokens]) -> list[tuple[int, int, int
 # ---------------------------------------------------------------------------------------- hostile bytes
 def decode_packet(coder: EntropyCoder, data: bytes) -> list[Tokens] | None:
     try:
-        info, header, payload = split(data, FINGERPRINT, 4)
+        info = inspect(data)
+        header, payload = split(data, info, FINGERPRINT, 4)
         found = coder.decode(payload, feature_grid(info.height, info.width), info.rate_point + 1, header)
     except BitstreamError as error:
         assert str(error)
