@@ -236,12 +236,12 @@ def _summary(milliseconds: Sequence[float]) -> dict[str, float]:
 
 
 @contextmanager
-def busy_loops(count: int) -> Iterator[None]:
-    """Processes that do nothing but count, as other work on a robot's processor."""
+def busy_loops(count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Processes that do nothing but count, as other work on a robot's processor; yields them."""
     code = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    for _ in range(10**5):\n        pass"
     loops = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(count)]
     try:
-        yield
+        yield loops
     finally:
         for loop in loops:
             loop.kill()

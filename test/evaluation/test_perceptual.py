@@ -17,6 +17,7 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation
 from transformers.models.segformer.image_processing_pil_segformer import SegformerImageProcessorPil
 
 from mdic_ros.backbones import FILES, FidInception, Missing, WeightsError, alexnet, locate, vgg16
+from mdic_ros.evaluation.errors import EvaluationError
 from mdic_ros.evaluation.perceptual import InceptionDistances, load_metrics
 
 VGG16 = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool", 512, 512, 512, "pool")
@@ -138,7 +139,7 @@ def test_another_file_is_refused(weights, tmp_path):
         load_metrics(folder)  # the stand-ins do not have the published digests
     with pytest.raises(Missing, match=r"needs niqe_pris_params\.npz"):
         locate(tmp_path, FILES["niqe"])
-    with pytest.raises(FileNotFoundError, match="is no folder: --weights takes"):
+    with pytest.raises(EvaluationError, match="is no folder: --weights takes"):
         load_metrics(tmp_path / "nothing")
 
 
