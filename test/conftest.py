@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import math
+import signal
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,11 @@ from mdic_ros.models.entropy.schedule import COLUMN_BINS, ROW_BINS, PriorSizes
 
 Tokens = npt.NDArray[np.int64]
 Weights = dict[str, npt.NDArray[np.generic]]
+
+# Under nohup SIGHUP is ignored, and would be in every process that a test starts. With a handler it is not: those start
+# with the default.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 # test/base is for an environment with the base install alone, see tools/base_env.py.
 collect_ignore = ["base"] if find_spec("torch") else []

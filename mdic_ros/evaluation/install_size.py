@@ -21,12 +21,10 @@ def install_sizes() -> dict[str, dict[str, float]]:
         the package is not installed by pip.
     """
     sizes: dict[str, dict[str, float]] = {}
-    try:
-        extras = metadata.metadata(_PACKAGE).get_all("Provides-Extra") or []
-    except metadata.PackageNotFoundError:
-        extras = None
-    if extras is not None:
-        for name in ("base", *extras):
+    # colcon installs a description without requirements, which comes first on the path where ROS is.
+    installed = next((one for one in metadata.distributions(name=_PACKAGE) if one.requires), None)
+    if installed is not None:
+        for name in ("base", *(installed.metadata.get_all("Provides-Extra") or [])):
             found = _closure(name)
             if found is not None:
                 sizes[name] = {"packages": len(found), "MB": round(sum(map(_bytes, found)) / 1e6)}
@@ -63,7 +61,8 @@ def _closure(extra: str) -> set[str] | None:
 
 def _requirements(distribution: str, extras: set[str]) -> Iterator[tuple[str, set[str]]]:
     """Names, with extras, that a distribution requires. Only markers of extras count: absent ones are left out."""
-    for text in metadata.requires(distribution) or []:
+    found = (one.requires for one in metadata.distributions(name=distribution) if one.requires)
+    for text in next(found, []):
         requirement, _, marker = text.partition(";")
         wanted = re.search(r"extra\s*==\s*['\"]([^'\"]+)['\"]", marker)
         if wanted and wanted[1] not in extras:
