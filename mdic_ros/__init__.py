@@ -6,8 +6,8 @@ from pkgutil import extend_path
 # Before any math library loads, so here, where everything comes in. Idle threads of OpenMP spin by default and take the
 # processor from whatever else runs: beside another two-thread process an encode took a hundred times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# A short spin before they sleep: the decoder has about a thousand parallel loops a picture, and a sleep in each costs it
-# a third of its time (`mdic bench --busy 4`). 2000 would be faster alone, and over four times slower beside busy loops.
+# A short spin before they sleep: the decoder has about a thousand parallel loops a picture, and sleeping in each costs
+# it a third of its time (`mdic bench --busy 4`). 2000 is faster alone, and over four times slower beside busy loops.
 os.environ.setdefault("GOMP_SPINCOUNT", "500")
 # Recent releases of ONNX Runtime collect usage data for their vendor unless told not to when they load. A robot's link
 # is not there for that, and nobody has agreed to it.
