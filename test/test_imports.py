@@ -57,7 +57,6 @@ FORBIDDEN_IN_MODELS = {
 }
 EXCEPTIONS = {
     "captioner.py": {"os", "pathlib"},  # chooses the class by what is in a folder of transformers' own
-    "exact.py": {"os", "pathlib", "json", "safetensors"},  # reads its integers without PyTorch
 }
 DISTRIBUTION = {
     "PIL": "pillow",
@@ -143,6 +142,7 @@ EXTRAS = {
     "models/entropy/exact.py": (),
     "models/entropy/schedule.py": (),
     "models/row_offset.py": (),
+    "models/token_grid.py": (),
     "training/": ("train",),
 }
 

@@ -21,9 +21,9 @@ from mdic_ros.codec.components import load
 from mdic_ros.codec.entropy_coding import EntropyCoder
 from mdic_ros.codec.images import Image, check_image, mirrored
 from mdic_ros.codec.precision import Dtype, choose_dtype
+from mdic_ros.codec.prior import load_prior
 from mdic_ros.errors import ImageError, MdicError
 from mdic_ros.models.autoencoder import encode_latent
-from mdic_ros.models.entropy.exact import ExactPrior
 from mdic_ros.models.low_precision import use_bfloat16
 from mdic_ros.models.mdic import MDIC
 from mdic_ros.models.row_measurement import measure_rows, shift_rows
@@ -94,7 +94,7 @@ class Decoder:
         self.model_id, self.fingerprint = bundle.model_id, bundle.fingerprint
         self._identity = bytes.fromhex(bundle.fingerprint)
         self._guidance = bundle.guidance
-        self._coder = EntropyCoder(ExactPrior.from_folder(bundle.check("entropy_model")), self._identity)
+        self._coder = EntropyCoder(load_prior(bundle.check("entropy_model")), self._identity)
         self.rate_points: int = self._coder.prior.scales
         parts = {name: load(bundle, name, device) for name in WORKSTATION if name != "entropy_model"}
         self._tokenizer, self._text_encoder = parts.pop("tokenizer"), parts.pop("text_encoder")

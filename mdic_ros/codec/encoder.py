@@ -17,8 +17,8 @@ from mdic_ros.codec.bundle import ENCODER_SOURCES, INDEX, Bundle, BundleError
 from mdic_ros.codec.clock import Clock
 from mdic_ros.codec.entropy_coding import EntropyCoder
 from mdic_ros.codec.images import Image, check_image, to_pixels
+from mdic_ros.codec.prior import load_prior
 from mdic_ros.errors import MdicError
-from mdic_ros.models.entropy.exact import ExactPrior
 
 _CUDA = "CUDAExecutionProvider"
 
@@ -50,7 +50,7 @@ class Encoder:
     def __init__(self, bundle: Bundle, device: str = "cpu", threads: int = 0) -> None:
         self.model_id, self.fingerprint = bundle.model_id, bundle.fingerprint
         self._identity = bytes.fromhex(bundle.fingerprint)
-        prior = ExactPrior.from_folder(bundle.check("entropy_model"))
+        prior = load_prior(bundle.check("entropy_model"))
         self._coder = EntropyCoder(prior, self._identity)
         self.rate_points: int = prior.scales
         self._networks = _session(bundle, device, threads)

@@ -43,13 +43,13 @@ class TokenGraph(nn.Module):
     def __init__(self, vae: AutoencoderKL, hyper_align: HyperAlign, quantizer: MultiScaleQuantizer) -> None:
         super().__init__()
         self.vae, self.hyper_align, self.quantizer = vae, hyper_align, quantizer
-        for scale, fraction in enumerate(quantizer.fractions):
+        for scale in range(len(quantizer.fractions)):
             codes = cast(VectorQuantize, quantizer.quantizers[scale]).codebook.detach().float()
             self.register_buffer(f"codes{scale}", codes.clone())
             # |t - c|^2 = |t|^2 - 2 (t c - |c|^2 / 2): the nearest code has the largest t c - |c|^2 / 2.
             self.register_buffer(f"half_squares{scale}", codes.square().sum(1) / 2)
             # Adaptive average pooling of four positions to one, two or three, as a matrix (4, n).
-            self.register_buffer(f"pool{scale}", F.adaptive_avg_pool1d(torch.eye(4), int(4 * fraction)))
+            self.register_buffer(f"pool{scale}", F.adaptive_avg_pool1d(torch.eye(4), quantizer.grid(scale, 4, 4)[0]))
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """(1, 3, H, W) float32 in [-1, 1], H and W multiples of 64, to token grids (h_k, w_k) int64, coarse to fine."""

@@ -13,8 +13,8 @@ from mdic_ros.codec.clock import Clock
 from mdic_ros.codec.components import load
 from mdic_ros.codec.entropy_coding import EntropyCoder
 from mdic_ros.codec.images import Image, to_pixels
+from mdic_ros.codec.prior import load_prior
 from mdic_ros.models.autoencoder import encode_latent
-from mdic_ros.models.entropy.exact import ExactPrior
 
 
 class TorchEncoder:
@@ -29,7 +29,7 @@ class TorchEncoder:
         del vae.decoder, vae.post_quant_conv  # the workstation's half
         self._vae = vae.to(memory_format=torch.channels_last)
         self._hyper_align = self._hyper_align.to(memory_format=torch.channels_last)
-        self._coder = EntropyCoder(ExactPrior.from_folder(bundle.check("entropy_model")), self._identity)
+        self._coder = EntropyCoder(load_prior(bundle.check("entropy_model")), self._identity)
         #: Of the last image, milliseconds: tokens, entropy, total.
         self.timings: dict[str, float] = {}
 

@@ -22,6 +22,8 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from vector_quantize_pytorch import VectorQuantize
 
+from mdic_ros.models.token_grid import token_grid
+
 
 class MultiScaleQuantizer(ModelMixin, ConfigMixin):
     """Residual pyramid of vector quantisers.
@@ -65,8 +67,7 @@ class MultiScaleQuantizer(ModelMixin, ConfigMixin):
 
     def grid(self, scale: int, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of a token grid, for a feature grid of height x width."""
-        fraction = self.fractions[scale]
-        return int(height * fraction), int(width * fraction)
+        return token_grid(self.fractions[scale], height, width)
 
     def expect(self, batch: int, height: int, width: int, *, fresh: bool = True) -> None:
         """Sets how seldom a code must be used to count as dead, for training batches of height x width feature grids.

@@ -14,10 +14,10 @@ from mdic_ros.codec import BitstreamError, Bundle, Decoder, Encoder, ParsedPacke
 from mdic_ros.codec.bitstream import feature_grid, split
 from mdic_ros.codec.bundle import write_index
 from mdic_ros.codec.entropy_coding import EntropyCoder
+from mdic_ros.codec.prior import load_prior
 from mdic_ros.datasets import open_stereo
 from mdic_ros.errors import ImageError
 from mdic_ros.evaluation.metrics import psnr
-from mdic_ros.models.entropy.exact import ExactPrior
 from mdic_ros.resources import resource
 from mdic_ros.training.tiny import make_bundle
 
@@ -242,7 +242,7 @@ def test_pictures_of_the_shipped_bundle_are_those_of_0_1_0():
     folder = Path(__file__).parent
     old, pictures = json.loads((folder / "packets_0_1_0.json").read_text()), folder / "pictures_0_1_0.png"
     fingerprint, data = bytes.fromhex(old["fingerprint"]), bytes.fromhex(old["packets"][4])
-    prior = ExactPrior.from_folder(Bundle().check("entropy_model"))
+    prior = load_prior(Bundle().check("entropy_model"))
     info = inspect(data)
     header, payload = split(data, info, fingerprint, prior.scales)
     grid = feature_grid(info.height, info.width)

@@ -23,16 +23,12 @@ from __future__ import annotations
 
 import decimal
 import functools
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import safetensors.numpy
 
 from mdic_ros.errors import MdicError
 from mdic_ros.models.entropy.schedule import COLUMN_BINS, ROW_BINS, Integers, PriorSizes, Step, nearest, places
@@ -200,26 +196,6 @@ class ExactPrior:
             )
         self._head = [read.linear(f"head.{k}", dim, sizes.codebook_size, norm_max) for k in scales]
         self._biases: dict[tuple[_Block, Step], npt.NDArray[np.int32]] = {}
-
-    @classmethod
-    def from_folder(cls, folder: str | PathLike[str]) -> ExactPrior:
-        """Reads a bundle's entropy_model folder.
-
-        Raises:
-            PriorError: see there; or the folder has no readable configuration and weights.
-        """
-        try:
-            values = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-            sizes = PriorSizes(
-                **{name: values[name] for name in ("codebook_size", "dim", "num_heads", "num_layers", "token_dim")},
-                grids=tuple(values["grids"]),
-                groups=tuple(values["groups"]),
-                window=tuple(values["window"]),
-            )
-            weights = safetensors.numpy.load_file(Path(folder) / "diffusion_pytorch_model.safetensors")
-        except (OSError, ValueError, TypeError, KeyError, safetensors.SafetensorError) as error:
-            raise PriorError(f"cannot read the entropy model in {folder}: {error}") from error
-        return cls(sizes, weights)
 
     @property
     def scales(self) -> int:

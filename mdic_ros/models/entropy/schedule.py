@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mdic_ros.models.token_grid import token_grid
+
 Integers = npt.NDArray[np.int64]
 
 # Position in the whole grid, as a fraction, in this many bins: grids of any size share the embeddings.
@@ -81,8 +83,7 @@ class PriorSizes:
 
     def grid_shapes(self, h: int, w: int) -> list[tuple[int, int]]:
         """Token grids (h_k, w_k), coarse to fine, of a feature grid h x w."""
-        # The small term keeps 3/4 of 8 at 6 for fractions that have no exact float.
-        return [(max(1, math.ceil(h * f - 1e-6)), max(1, math.ceil(w * f - 1e-6))) for f in self.grids]
+        return [token_grid(fraction, h, w) for fraction in self.grids]
 
     def schedule(self, scale: int, grid: tuple[int, int]) -> tuple[Step, ...]:
         """The passes that code a token grid of this scale."""

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from mdic_ros.codec.prior import load_prior
 from mdic_ros.models.entropy import exact
 from mdic_ros.models.entropy.exact import ExactPrior, PriorError, exp_table
 from mdic_ros.models.entropy.schedule import PriorSizes
@@ -83,7 +84,7 @@ def cases(weights_of: Callable[..., Weights], small: ExactPrior, full: ExactPrio
     sizes = small.sizes
     odd = PriorSizes(96, (0.3, 0.6, 1.0), (4, 1, 2), 48, 3, 3, (6, 8), 12)
     return {
-        "shipped": [ExactPrior.from_folder(resource("models/mdic_tiny/entropy_model"))],
+        "shipped": [load_prior(resource("models/mdic_tiny/entropy_model"))],
         "small": [small],
         "full": [full],
         "others": [ExactPrior(s, weights_of(s, seed=seed)) for seed in range(1, 6) for s in (sizes, odd)],
@@ -167,9 +168,9 @@ def test_order_of_summation_does_not_matter(
 
 DIGEST = """
 import hashlib, numpy as np
-from mdic_ros.models.entropy.exact import ExactPrior
+from mdic_ros.codec.prior import load_prior
 from mdic_ros.resources import resource
-prior, found = ExactPrior.from_folder(resource("models/mdic_tiny/entropy_model")), hashlib.sha256()
+prior, found = load_prior(resource("models/mdic_tiny/entropy_model")), hashlib.sha256()
 with np.errstate(all="raise"):
     tokens = [np.arange(h * w).reshape(h, w) * 37 % 1024 for h, w in prior.grid_shapes(8, 16)]
     for groups in prior.frequencies(tokens):
@@ -245,26 +246,3 @@ def test_a_prior_too_wide_is_refused(small_sizes: PriorSizes, weights_of: Callab
     for sizes in (replace(small_sizes, dim=512), replace(small_sizes, window=(32, 32))):
         with pytest.raises(PriorError, match="too wide"):
             ExactPrior(sizes, weights_of(sizes))
-
-
-def test_folders_without_a_prior(tmp_path: Path) -> None:
-    with pytest.raises(PriorError, match="cannot read"):
-        ExactPrior.from_folder(tmp_path)
-    shipped = resource("models/mdic_tiny/entropy_model")
-    weights = (shipped / "diffusion_pytorch_model.safetensors").read_bytes()
-    config = json.loads((shipped / "config.json").read_text())
-    for name, text, data in (
-        ("no JSON", "{", weights),
-        ("no object", "[]", weights),
-        ("incomplete", "{}", weights),
-        ("sizes that make no prior", json.dumps({**config, "groups": [3]}), weights),
-        ("other sizes", json.dumps({**config, "dim": 64}), weights),
-        ("no weights", json.dumps(config), b"weights"),
-        ("cut weights", json.dumps(config), weights[:-5]),
-    ):
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "config.json").write_text(text)
-        (folder / "diffusion_pytorch_model.safetensors").write_bytes(data)
-        with pytest.raises(PriorError):
-            ExactPrior.from_folder(folder)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mdic_ros.codec.prior import load_prior
 from mdic_ros.models.entropy.exact import ExactPrior, PriorError
 from mdic_ros.models.entropy.model import EntropyModel
 
@@ -101,7 +102,7 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     tokens = tokens_for(model)
     loaded = EntropyModel.from_pretrained(tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(model.log_probs(tokens), loaded.log_probs(tokens), strict=True))
-    assert same(model.exact(), ExactPrior.from_folder(tmp_path), tokens)
+    assert same(model.exact(), load_prior(tmp_path), tokens)
     assert same(model.exact(), loaded.exact(), tokens)
 
 
