@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mdic_ros.datasets.errors import DatasetError
     from mdic_ros.datasets.export import Written, write_bag
     from mdic_ros.datasets.files import Unpaired
+    from mdic_ros.datasets.recordings import find_recordings
     from mdic_ros.datasets.registry import LAYOUTS, READERS, detect_layout, open_stereo
     from mdic_ros.datasets.stereo import Camera, StereoFrame, StereoSource
 
@@ -35,6 +36,7 @@ __all__ = [
     "Unpaired",
     "Written",
     "detect_layout",
+    "find_recordings",
     "open_stereo",
     "write_bag",
 ]
@@ -45,6 +47,7 @@ _SOURCES = {
     "mdic_ros.datasets.errors": ("DatasetError",),
     "mdic_ros.datasets.export": ("Written", "write_bag"),
     "mdic_ros.datasets.files": ("Unpaired",),
+    "mdic_ros.datasets.recordings": ("find_recordings",),
     "mdic_ros.datasets.registry": ("LAYOUTS", "READERS", "detect_layout", "open_stereo"),
     "mdic_ros.datasets.stereo": ("Camera", "StereoFrame", "StereoSource"),
 }

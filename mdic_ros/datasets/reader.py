@@ -43,12 +43,14 @@ class Reader:
         description: one line, what files it looks for.
         find: the recordings of this kind at a path, or a little below it; a path that does not exist has none.
         open: opens the only one of them. Raises DatasetError or ImageError, and leaves nothing open then.
+        splits: whether these are the splits of a benchmark, one of which is for testing.
     """
 
     name: str
     description: str
     find: Callable[[Path], list[Path]]
     open: Callable[[Path, OpenOptions], StereoSource]
+    splits: bool = False
 
     def matches(self, path: Path) -> bool:
         """Whether there is a recording of this kind."""

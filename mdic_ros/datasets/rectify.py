@@ -122,9 +122,11 @@ class _Rectifier:
 
     def __call__(self, image: RGB) -> RGB:
         size = image.shape[0], image.shape[1]
-        if size not in self._maps:
-            self._maps = {size: self._make_maps(size)}
-        return np.asarray(self._cv2.remap(image, *self._maps[size], self._cv2.INTER_LINEAR), np.uint8)
+        maps = self._maps.get(size)
+        if maps is None:
+            maps = self._make_maps(size)
+            self._maps = {size: maps}
+        return np.asarray(self._cv2.remap(image, *maps, self._cv2.INTER_LINEAR), np.uint8)
 
     def result(self, size: Size) -> CameraInfo:
         """Calibration of the rectified image of one of this size."""

@@ -51,6 +51,9 @@ class StereoFrame:
         stamp_ns, right_stamp_ns: times of acquisition of the two images, nanoseconds since 1970 UTC.
         left_info, right_info: calibrations, None when unknown.
         left_path, right_path: the image files, where there are files.
+        number: its place in time where consecutive numbers are consecutive moments, else None. Numbers may be missing.
+        scene: the place that it shows, where a recording has several (a city, a scene of a benchmark), else "".
+        reference: false for a frame that a benchmark has only to go with another one of the same scene.
     """
 
     name: str
@@ -62,6 +65,9 @@ class StereoFrame:
     right_info: CameraInfo | None = field(default=None, repr=False)
     left_path: Path | None = None
     right_path: Path | None = None
+    number: int | None = None
+    scene: str = ""
+    reference: bool = True
 
     @cached_property
     def left(self) -> RGB:
@@ -92,6 +98,10 @@ class StereoFrame:
         right_stamp_ns: int,
         left_info: CameraInfo | None = None,
         right_info: CameraInfo | None = None,
+        *,
+        number: int | None = None,
+        scene: str = "",
+        reference: bool = True,
     ) -> StereoFrame:
         """A frame of two image files."""
         name, left, right = pair
@@ -105,6 +115,9 @@ class StereoFrame:
             right_info,
             left,
             right,
+            number,
+            scene,
+            reference,
         )
 
 
@@ -112,7 +125,7 @@ class StereoSource(Sequence[StereoFrame]):
     """A recording: `len(source)`, `source[5]`, `for frame in source`; `open_stereo` makes one.
 
     Frames are made anew at each access, so nothing is kept in memory. Use it as a context manager, or call
-    `close`, to close its files. Not thread safe.
+    `close`, to close its files. Images of its frames may be loaded in several threads at a time.
 
     Attributes:
         layout: which reader it is, one of `LAYOUTS`.

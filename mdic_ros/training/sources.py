@@ -13,7 +13,6 @@ import io
 import json
 import os
 import re
-import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -26,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mdic_ros.datasets import DatasetError, StereoFrame, StereoSource, detect_layout, open_stereo
+from mdic_ros.datasets import DatasetError, StereoSource, find_recordings, open_stereo
 from mdic_ros.datasets.images import IMAGE_SUFFIXES, MAX_PIXELS, RGB, read_image, read_image_bytes
 from mdic_ros.errors import ImageError
 from mdic_ros.progress import Progress
@@ -123,16 +122,16 @@ class TrainingData:
 
     def _recordings(self) -> list[Frame]:
         frames: list[Frame] = []
-        for source in _find_recordings(self.path):
+        for recording in find_recordings(self.path, "train"):
+            source = open_stereo(recording)
             self._open.append(source)
-            lock = threading.Lock()  # bags are read by one thread at a time
             drive = _drive_name(self.path, source.path)
             if any(frame.drive == drive for frame in frames):
                 raise DatasetError(f"{self.path}: two recordings would be called {drive}; rename one")
             names = [frame.name for frame in source]
             if names != sorted(set(names)) or not all(re.fullmatch(r"[\w.+-]+", name) for name in names):
                 names = [f"{index:06d}" for index in range(len(source))]  # so that names sort by time
-            frames += [Frame("train", drive, name, _loader(source, i, lock)) for i, name in enumerate(names)]
+            frames += [Frame("train", drive, name, _loader(source, i)) for i, name in enumerate(names)]
         return frames
 
     def _pack(self) -> tuple[list[Frame], list[dict[str, Any]]]:
@@ -271,45 +270,6 @@ def _of_one_size(left: RGB, right: RGB, name: str) -> tuple[RGB, RGB]:
 # --- recordings ---------------------------------------------------------------------------------------------
 
 
-def _find_recordings(path: Path, depth: int = 3) -> list[StereoSource]:
-    """The recordings at a path, or below it if there are several; no test split beside one for training.
-
-    Raises:
-        DatasetError: none, or one that is damaged.
-    """
-    try:
-        detect_layout(path)
-    except DatasetError as error:
-        unknown: DatasetError | None = error
-    else:
-        unknown = None
-    if unknown is None:
-        try:
-            return [open_stereo(path)]
-        except DatasetError as error:  # damaged, or several in one folder
-            problem = error
-    found: list[StereoSource] = []
-    if path.is_dir() and depth:
-        children = sorted(path.iterdir())
-        has_training = not {"training", "train"}.isdisjoint(child.name for child in children)
-        for child in children:
-            if has_training and child.name in ("testing", "test"):  # what `mdic eval` measures on
-                continue
-            try:
-                found += _find_recordings(child, depth - 1)
-            except _NothingFound:
-                continue
-    if found:
-        return found
-    if unknown is None:
-        raise problem
-    raise _NothingFound(str(unknown)) from unknown
-
-
-class _NothingFound(DatasetError):
-    """No recording here, as opposed to one that is damaged."""
-
-
 def _drive_name(root: Path, recording: Path) -> str:
     """The path of a recording below the root, as one name."""
     parts = recording.resolve().relative_to(root.resolve()).parts if recording != root else ()
@@ -317,14 +277,10 @@ def _drive_name(root: Path, recording: Path) -> str:
     return re.sub(r"[^\w.+-]+", "_", name.removesuffix(".mcap").removesuffix(".db3")).lstrip(".") or "drive"
 
 
-def _loader(source: StereoSource, index: int, lock: threading.Lock) -> Callable[[], tuple[RGB, RGB]]:
+def _loader(source: StereoSource, index: int) -> Callable[[], tuple[RGB, RGB]]:
     def load() -> tuple[RGB, RGB]:
-        frame: StereoFrame = source[index]
-        if source.layout == "bag":
-            with lock:
-                frame.check()
-        else:
-            frame.check()
+        frame = source[index]
+        frame.check()
         return frame.left, frame.right
 
     return load

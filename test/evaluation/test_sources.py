@@ -8,7 +8,7 @@ from PIL import Image
 
 from mdic_ros.datasets import DatasetError, open_stereo, write_bag
 from mdic_ros.errors import ImageError
-from mdic_ros.evaluation.sources import AGES, default_protocol, find_recordings, read_pairs
+from mdic_ros.evaluation.sources import AGES, default_protocol, read_pairs
 
 
 def flat(value: int) -> np.ndarray:
@@ -76,7 +76,6 @@ def test_pictures_that_are_not_numbered_have_no_history(tmp_path: Path) -> None:
 def test_a_bag_is_a_drive(tmp_path: Path) -> None:
     with open_stereo(drive(tmp_path / "street", 3)) as source:
         write_bag(source, tmp_path / "bags" / "one")
-    assert find_recordings(tmp_path / "bags") == [tmp_path / "bags" / "one"]
     pairs = list(read_pairs(tmp_path / "bags" / "one"))
     assert len(pairs) == 3 and {p.drive for p in pairs} == {"one"}
     assert ages(pairs[2]) == {1: 101}
@@ -104,6 +103,7 @@ def test_kitti_stereo_is_frame_10_of_the_testing_scenes_of_both_years(tmp_path: 
     ]  # fmt: skip
     assert [p.frame.removeprefix(q.frame) for p, q in zip(pairs[1::2], pairs[::2])] == ["-right"] * 5
     assert all(p.stale == {} for p in pairs)
+    assert [p.drive for p in read_pairs(tmp_path / "2015", limit=2)] == ["testing/000000", "testing/000001"]
     assert [p.drive for p in read_pairs(tmp_path / "2012" / "training")] == ["training/000000", "training/000001"]
 
 
@@ -142,8 +142,9 @@ def test_cityscapes_is_its_test_split_and_cities_are_drives(tmp_path: Path) -> N
                     tmp_path / f"{side}Img8bit" / split / city / f"{city}_000000_{number:06}_{side}Img8bit.png", number
                 )
     pairs = list(read_pairs(tmp_path))
-    assert [p.drive for p in pairs] == ["berlin", "berlin", "munich", "munich"]
-    assert [p.frame[-2:] + p.drive for p in read_pairs(tmp_path, limit=1)] == ["18berlin", "18munich"]
+    berlin, munich = "leftImg8bit/test/berlin", "leftImg8bit/test/munich"
+    assert [p.drive for p in pairs] == [berlin, berlin, munich, munich]
+    assert [(p.drive, p.frame[-2:]) for p in read_pairs(tmp_path, limit=1)] == [(berlin, "18"), (munich, "18")]
     assert default_protocol(tmp_path) == "cityscapes"
     assert pairs[1].frame == "berlin_000000_000019" and all(p.stale == {} for p in pairs)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 
 from mdic_ros.datasets.bag import BagReader, is_bag
 from mdic_ros.datasets.bag_stereo import (
+    ImageTopic,
     base_topic,
     first_calibration,
     index_images,
@@ -17,6 +19,7 @@ from mdic_ros.datasets.bag_stereo import (
 )
 from mdic_ros.datasets.errors import DatasetError
 from mdic_ros.datasets.files import Unpaired
+from mdic_ros.datasets.images import RGB
 from mdic_ros.datasets.reader import OpenOptions, Reader
 from mdic_ros.datasets.rectify import settle
 from mdic_ros.datasets.stereo import Camera, StereoFrame, StereoSource
@@ -42,6 +45,7 @@ class BagStereoSource(StereoSource):
 
     def __init__(self, reader: BagReader, left: str, right: str, slop_s: float = DEFAULT_SLOP_S) -> None:
         self._reader = reader
+        self._lock = threading.Lock()  # a bag is read by one thread at a time
         images = index_images(reader, (left, right))
         self._left, self._right = images[left], images[right]
         self._pairs, problem = pair_topics(self._left, self._right, slop_s)
@@ -78,11 +82,16 @@ class BagStereoSource(StereoSource):
             f"{index:06}",
             self._left.time_of(left, self._recorded),
             self._right.time_of(right, self._recorded),
-            lambda: self._left.load(left),
-            lambda: self._right.load(right),
+            lambda: self._load(self._left, left),
+            lambda: self._load(self._right, right),
             self.left_info,
             self.right_info,
+            number=index,
         )
+
+    def _load(self, topic: ImageTopic, index: int) -> RGB:
+        with self._lock:
+            return topic.load(index)
 
     def close(self) -> None:
         self._reader.close()

@@ -8,19 +8,15 @@ package camera beside them there are camera_infos. The images are rectified, so 
 from __future__ import annotations
 
 import json
-import logging
-from contextlib import suppress
 from pathlib import Path
 
-from mdic_ros.datasets.calibration import CameraInfo, stereo_pair
+from mdic_ros.datasets.calibration import stereo_pair
 from mdic_ros.datasets.errors import DatasetError
 from mdic_ros.datasets.files import ImagePair, Unpaired, by_name, image_files, only, pair_by_name, places, read_text
 from mdic_ros.datasets.images import IMAGE_SUFFIXES, image_size
 from mdic_ros.datasets.reader import OpenOptions, Reader
-from mdic_ros.datasets.stereo import SYNTHETIC_START_NS, Camera, FileStereoSource, StereoFrame
-from mdic_ros.errors import ImageError
-
-log = logging.getLogger(__name__)
+from mdic_ros.datasets.readers.scenes import Infos, make_frames
+from mdic_ros.datasets.stereo import Camera, FileStereoSource
 
 _LEFT, _RIGHT = "leftImg8bit", "rightImg8bit"
 _SIZE = (1024, 2048)  # that the calibrations are for
@@ -43,15 +39,10 @@ def find(path: Path) -> list[Path]:
     return sorted(folder for folder in left.iterdir() if is_split(folder)) if left.is_dir() else []
 
 
-def city_of(frame: str) -> str:
-    """The city that a frame was taken in, from its name: `berlin` of `berlin_000000_000019`."""
-    return frame.partition("_")[0]
-
-
 def open_split(path: Path, options: OpenOptions) -> FileStereoSource:
     """A split of Cityscapes, all cities in order of their names.
 
-    The frames are single moments far apart: stamps are 10 Hz from `SYNTHETIC_START_NS` in the order of the names.
+    The frames are single moments far apart; for their stamps see `make_frames`.
 
     Raises:
         DatasetError: no split or several, files missing or damaged.
@@ -68,20 +59,9 @@ def open_split(path: Path, options: OpenOptions) -> FileStereoSource:
             f"unpack {_RIGHT}_trainvaltest.zip beside {_LEFT}"
         )
     name = split.resolve().name
-    frames: list[StereoFrame] = []
-    missing = 0
     pairs, unpaired = _pairs(split, root / _RIGHT / name)
-    for pair in pairs:
-        camera = root / "camera" / name / city_of(pair.name) / f"{pair.name}_camera.json"
-        infos: tuple[CameraInfo, CameraInfo] | tuple[None, None] = (None, None)
-        with suppress(ImageError):  # which loading the damaged image will say
-            if camera.exists():
-                infos = _read_camera(camera, pair.left)
-        missing += infos[0] is None
-        stamp = SYNTHETIC_START_NS + len(frames) * 100_000_000
-        frames.append(StereoFrame.of_files(pair, stamp, stamp, *infos))
-    if missing:
-        log.warning("%s: %d of %d frames have no calibration file, so no camera_info", split, missing, len(frames))
+    cameras = root / "camera" / name
+    frames = make_frames(split, pairs, lambda pair: _read_camera(cameras, pair))
     one, other = (
         Camera(f"/cityscapes/camera_{side}/image_rect", f"camera_{side}", info)
         for side, info in (("left", frames[0].left_info), ("right", frames[0].right_info))
@@ -101,8 +81,12 @@ def _by_frame(split: Path, package: str) -> dict[str, Path]:
     return by_name(files, lambda stem: stem.removesuffix(f"_{package}"))
 
 
-def _read_camera(path: Path, image: Path) -> tuple[CameraInfo, CameraInfo]:
-    """Calibrations of a frame, scaled to the size that the images have on disk."""
+def _read_camera(folder: Path, pair: ImagePair) -> Infos | None:
+    """Calibrations of a frame, scaled to the size that the images have on disk; None if there is no file."""
+    city = pair.name.partition("_")[0]  # of berlin_000000_000019
+    path = folder / city / f"{pair.name}_camera.json"
+    if not path.exists():
+        return None
     try:
         camera = json.loads(read_text(path))
         inner, baseline = camera["intrinsic"], float(camera["extrinsic"]["baseline"])
@@ -112,7 +96,7 @@ def _read_camera(path: Path, image: Path) -> tuple[CameraInfo, CameraInfo]:
     left = [fx, 0, u0, 0, 0, fy, v0, 0, 0, 0, 1, 0]
     right = [fx, 0, u0, -fx * baseline, 0, fy, v0, 0, 0, 0, 1, 0]
     infos = stereo_pair(left, right, *_SIZE)
-    size = image_size(image)
+    size = image_size(pair.left)
     return infos[0].scaled(*size), infos[1].scaled(*size)
 
 
@@ -121,4 +105,5 @@ READER = Reader(
     "leftImg8bit/test/berlin/berlin_000000_000019_leftImg8bit.png and rightImg8bit beside leftImg8bit",
     find,
     open_split,
+    splits=True,
 )

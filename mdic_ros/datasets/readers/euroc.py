@@ -85,8 +85,9 @@ def open_sequence(path: Path, options: OpenOptions) -> StereoSource:
             rights[j].stamp_ns,
             left,
             right,
+            number=number,
         )
-        for i, j in pairs
+        for number, (i, j) in enumerate(pairs)
     ]
     encoding = "mono8" if is_grey(first_readable(image.file for image in lefts)) else "rgb8"
     one, other = (

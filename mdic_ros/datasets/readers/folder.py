@@ -128,7 +128,9 @@ def open_folder(path: Path, options: OpenOptions) -> StereoSource:
     frames = []
     for index, pair in enumerate(pairs):
         stamp = SYNTHETIC_START_NS + round(index * 1e9 / options.rate_hz)
-        frames.append(StereoFrame.of_files(pair._replace(name=pair.name or pair.left.stem), stamp, stamp, left, right))
+        name = pair.name or pair.left.stem
+        number = int(name) if name.isdecimal() else None
+        frames.append(StereoFrame.of_files(pair._replace(name=name), stamp, stamp, left, right, number=number))
     one, other = (
         Camera(f"/stereo/{name}/image_raw", f"stereo_{name}", info)
         for name, info in zip(("left", "right"), (left, right), strict=True)

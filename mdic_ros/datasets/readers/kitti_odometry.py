@@ -50,7 +50,8 @@ def open_sequence(path: Path, options: OpenOptions) -> FileStereoSource:
     rig, left, right = choose_rig(sequence, options.cameras, lambda _, number: f"image_{number}")
     pairs, unpaired = pair_folders(left, right)
     stamps = read_stamps(sequence / "times.txt", _parse_seconds, stamps_needed(pairs))
-    frames = [StereoFrame.of_files(pair, stamps[int(pair.name)], stamps[int(pair.name)]) for pair in pairs]
+    numbered = [(pair, int(pair.name)) for pair in pairs]
+    frames = [StereoFrame.of_files(pair, stamps[n], stamps[n], number=n) for pair, n in numbered]
     file = sequence / "calib.txt"
     if file.exists():
         calibration = KittiCalibration(file)

@@ -58,7 +58,8 @@ def open_drive(path: Path, options: OpenOptions) -> StereoSource:
     pairs, unpaired = pair_folders(left / "data", right / "data")
     needed = stamps_needed(pairs)
     stamps, right_stamps = (read_stamps(folder / "timestamps.txt", parse_utc, needed) for folder in (left, right))
-    frames = [StereoFrame.of_files(pair, stamps[int(pair.name)], right_stamps[int(pair.name)]) for pair in pairs]
+    numbered = [(pair, int(pair.name)) for pair in pairs]
+    frames = [StereoFrame.of_files(pair, stamps[n], right_stamps[n], number=n) for pair, n in numbered]
     calibration = _find_calibration(drive)
     why = _unrectified(drive, first_readable(pair.left for pair in pairs), rig, calibration)
     if options.rectify_images is None:
