@@ -5,25 +5,8 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from mdic_ros.nodes.launching import arguments, common_arguments, given, sim_time, topic
+from mdic_ros.nodes.launching import coder, coder_arguments, topic
 from mdic_ros.nodes.parameters import DECODER
-from mdic_ros.resources import resource
-
-PARAMETERS = (
-    "model",
-    "device",
-    "dtype",
-    "threads",
-    "side_transport",
-    "steps",
-    "seed",
-    "caption",
-    "caption_every",
-    "rectify",
-    "sync_slop_s",
-    "side_wait_s",
-    "on_missing_side",
-)
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -47,13 +30,7 @@ def generate_launch_description() -> LaunchDescription:
                 description="Image topic of the side camera, in side_namespace or absolute, without the "
                 "suffix /compressed, which side_transport:=compressed adds.",
             ),
-            DeclareLaunchArgument(
-                "decoder_config",
-                default_value=str(resource("config/decoder.yaml")),
-                description="Parameter file of the decoder. Arguments given to this launch file override it.",
-            ),
-            *arguments(DECODER, PARAMETERS),
-            *common_arguments(),
+            *coder_arguments(DECODER),
             OpaqueFunction(function=decoder),
         ]
     )
@@ -64,19 +41,5 @@ def decoder(context: LaunchContext) -> list[Node]:
         LaunchConfiguration("side_namespace").perform(context),
         LaunchConfiguration("side_image").perform(context),
     )
-    return [
-        Node(
-            package="mdic_ros",
-            executable="decoder_node",
-            name="decoder",
-            namespace=LaunchConfiguration("coded_namespace"),
-            parameters=[
-                LaunchConfiguration("decoder_config"),
-                {**given(context, DECODER, PARAMETERS), **sim_time(context)},
-            ],
-            # The camera's own camera_info may be in the same namespace, and the encoder listens to that.
-            remappings=[("side/image", side), ("camera_info", "image_reconstructed/camera_info")],
-            arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
-            output="screen",
-        )
-    ]
+    # The camera's own camera_info may be in the same namespace, and the encoder listens to that.
+    return [coder(context, DECODER, [("side/image", side), ("camera_info", "image_reconstructed/camera_info")])]

@@ -5,23 +5,8 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from mdic_ros.nodes.launching import arguments, common_arguments, given, sim_time, topic
+from mdic_ros.nodes.launching import coder, coder_arguments, topic
 from mdic_ros.nodes.parameters import ENCODER
-from mdic_ros.resources import resource
-
-PARAMETERS = (
-    "model",
-    "device",
-    "threads",
-    "transport",
-    "view",
-    "rate_point",
-    "max_bytes_per_frame",
-    "target_bitrate_kbps",
-    "max_rate_hz",
-    "coded_height",
-    "coded_width",
-)
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -39,34 +24,17 @@ def generate_launch_description() -> LaunchDescription:
                 description="Image topic of the coded camera, in coded_namespace or absolute, without "
                 "the suffix /compressed, which transport:=compressed adds. camera_info is expected beside it.",
             ),
-            DeclareLaunchArgument(
-                "encoder_config",
-                default_value=str(resource("config/encoder.yaml")),
-                description="Parameter file of the encoder. Arguments given to this launch file override it.",
-            ),
-            *arguments(ENCODER, PARAMETERS),
-            *common_arguments(),
+            *coder_arguments(ENCODER),
             OpaqueFunction(function=encoder),
         ]
     )
 
 
 def encoder(context: LaunchContext) -> list[Node]:
-    namespace = LaunchConfiguration("coded_namespace").perform(context)
-    image = topic(namespace, LaunchConfiguration("coded_image").perform(context))
-    return [
-        Node(
-            package="mdic_ros",
-            executable="encoder_node",
-            name="encoder",
-            namespace=namespace,
-            parameters=[
-                LaunchConfiguration("encoder_config"),
-                {**given(context, ENCODER, PARAMETERS), **sim_time(context)},
-            ],
-            # ROS keeps a camera's calibration beside its images.
-            remappings=[("image", image), ("camera_info", image.rpartition("/")[0] + "/camera_info")],
-            arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
-            output="screen",
-        )
-    ]
+    image = topic(
+        LaunchConfiguration("coded_namespace").perform(context),
+        LaunchConfiguration("coded_image").perform(context),
+    )
+    # ROS keeps a camera's calibration beside its images.
+    camera_info = image.rpartition("/")[0] + "/camera_info"
+    return [coder(context, ENCODER, [("image", image), ("camera_info", camera_info)])]

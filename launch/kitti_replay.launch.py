@@ -25,14 +25,14 @@ from mdic_ros.nodes.launching import (
 from mdic_ros.nodes.parameters import REPLAY
 
 HERE = Path(__file__).parent
-PARAMETERS = ("layout", "rate", "loop")
+PARAMETERS = [REPLAY[name] for name in ("layout", "rate", "loop")]
 
 
 def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             DeclareLaunchArgument("path", description=REPLAY["path"].text),
-            *arguments(REPLAY, PARAMETERS),
+            *arguments(PARAMETERS),
             DeclareLaunchArgument(
                 "pipeline",
                 default_value="true",
@@ -70,7 +70,7 @@ def replay(context: LaunchContext) -> list[Action]:
     pipeline = LaunchConfiguration("pipeline").perform(context) == "true"
     parameters = {
         "path": LaunchConfiguration("path").perform(context),
-        **given(context, REPLAY, PARAMETERS),
+        **given(context, PARAMETERS),
         "publish_clock": True,
         "wait_for_subscribers": pipeline,
     }

@@ -19,11 +19,12 @@ import pytest
 import yaml
 from PIL import Image
 
-from mdic_ros.nodes.parameters import DECODER, ENCODER, REPLAY, Table
+from mdic_ros.nodes.parameters import DECODER, ENCODER, Table
 from mdic_ros.resources import resource
 
 LAUNCH = Path(__file__).parent.parent / "launch"
 FILES = sorted(LAUNCH.glob("*.launch.py"))
+WITH_BOTH = ("stereo_pipeline", "kitti_replay")
 NAMES = [path.name.removesuffix(".launch.py") for path in FILES]
 
 try:
@@ -40,35 +41,23 @@ needs_launch = pytest.mark.skipif(bool(launch_missing), reason=f"needs launch_ro
 # ---- without launch
 
 
-def parameters_and_executables(path: Path) -> tuple[set[str], list[str]]:
-    """What a file has as PARAMETERS, and the executables that it starts."""
-    tree = ast.parse(path.read_text())
-    parameters: set[str] = set()
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and [getattr(target, "id", "") for target in node.targets] == ["PARAMETERS"]:
-            parameters |= set(ast.literal_eval(node.value))
-    executables = [
+def executables(path: Path) -> list[str]:
+    """The executables that a file starts, where it names them as they are."""
+    return [
         keyword.value.value
-        for node in ast.walk(tree)
+        for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call)
         for keyword in node.keywords
         if keyword.arg == "executable" and isinstance(keyword.value, ast.Constant)
     ]
-    return parameters, executables
 
 
-@pytest.mark.parametrize(("name", "table"), [("encoder", ENCODER), ("decoder", DECODER), ("kitti_replay", REPLAY)])
-def test_arguments_are_parameters_of_the_node_that_is_started(name: str, table: Table) -> None:
-    parameters, executables = parameters_and_executables(LAUNCH / f"{name}.launch.py")
-    assert parameters
-    assert parameters <= {parameter.name for parameter in table.parameters}
-    assert executables == ([] if table is REPLAY else [f"{table.node}_node"])  # launching.py starts the replay
-
-
-@pytest.mark.parametrize("path", [*FILES, resource("mdic_ros/nodes/launching.py")], ids=lambda path: path.name)
-def test_executables_are_there(path: Path) -> None:
-    for executable in parameters_and_executables(path)[1]:
+def test_executables_are_there() -> None:
+    named = executables(resource("mdic_ros/nodes/launching.py"))
+    assert set(named) == {"replay_node", "play_when_ready"}
+    for executable in [*named, *(f"{table.node}_node" for table in (ENCODER, DECODER))]:
         assert resource(f"scripts/{executable}").exists()
+    assert [executables(path) for path in FILES] == [[]] * len(FILES)  # launching.py starts all of them
 
 
 # ---- with launch
@@ -170,6 +159,17 @@ def test_every_argument_is_described(name: str) -> None:
 
 @needs_launch
 @pytest.mark.parametrize(
+    ("name", "tables"),
+    [("encoder", [ENCODER]), ("decoder", [DECODER]), *((name, [ENCODER, DECODER]) for name in WITH_BOTH)],
+)
+def test_every_parameter_of_a_node_is_an_argument(name: str, tables: list[Table]) -> None:
+    description = get_launch_description_from_python_launch_file(str(LAUNCH / f"{name}.launch.py"))
+    arguments = {argument.name for argument in description.get_launch_arguments()}
+    assert {parameter.name for table in tables for parameter in table.parameters} <= arguments
+
+
+@needs_launch
+@pytest.mark.parametrize(
     ("role", "executables"),
     [
         ("both", {"encoder_node", "decoder_node"}),
@@ -228,6 +228,19 @@ def test_arguments_override_the_parameter_file_and_nothing_else_does(started: An
         "use_sim_time": False,
     }
     assert type(values["max_rate_hz"]) is float
+
+
+@needs_launch
+def test_each_node_gets_the_arguments_that_it_has_parameters_for(started: Any) -> None:
+    arguments = {"window_s": "4", "side_history_s": "30", "max_pixels": "8192", "caption": "none", "threads": "1"}
+    nodes = started("stereo_pipeline", **arguments, reliability="best_effort")
+    own = {}
+    for name, node in nodes.items():
+        (given,) = yaml.safe_load(node.files[-1]).values()  # after the parameter file
+        own[name] = given["ros__parameters"]
+    both = {"threads": 1, "reliability": "best_effort", "use_sim_time": False}
+    assert own["encoder_node"] == {"window_s": 4.0, **both}
+    assert own["decoder_node"] == {"side_history_s": 30.0, "max_pixels": 8192, "caption": "none", **both}
 
 
 @needs_launch
@@ -298,7 +311,7 @@ def test_replay_node_plays_a_bag_under_the_names_that_the_nodes_listen_to(starte
         ({"ROS_DISTRO": "jazzy"}, {}, {"FASTRTPS_DEFAULT_PROFILES_FILE": str(resource("config/fastdds.xml"))}),
         ({"ROS_DISTRO": "kilted"}, {}, {"FASTDDS_DEFAULT_PROFILES_FILE": str(resource("config/fastdds.xml"))}),
         ({"FASTRTPS_DEFAULT_PROFILES_FILE": "mine.xml"}, {}, {"FASTRTPS_DEFAULT_PROFILES_FILE": "mine.xml"}),
-        ({}, {"fastdds_profile": ""}, {}),
+        ({}, {"fastdds_profile": "none"}, {}),
     ],
 )
 def test_the_fast_dds_profile_is_set_unless_the_user_has_one(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from mdic_ros.cli.console import report_failures, say
 from mdic_ros.cli.files import check_new_bag, check_new_folder
 from mdic_ros.cli.options import (
-    Cameras,
     CamerasOption,
     ForceOption,
     LayoutOption,
@@ -20,37 +18,23 @@ from mdic_ros.cli.options import (
     RightOption,
     SizeOption,
     SlopOption,
-    Storage,
     StorageOption,
     parse_size,
+    source_options,
 )
 from mdic_ros.progress import Progress
-
-
-class Form(StrEnum):
-    """Forms of images in a bag."""
-
-    raw = "raw"
-    png = "png"
-    jpeg = "jpeg"
-
-
-class FileForm(StrEnum):
-    """Forms of image files."""
-
-    png = "png"
-    jpeg = "jpeg"
 
 
 def write(
     source: Annotated[Path, typer.Argument(help="Recording, e.g. 2011_09_26/2011_09_26_drive_0005_sync.")],
     output: Annotated[Path, typer.Argument(help="Folder of the bag to write.")],
     layout: LayoutOption = "auto",
-    cameras: CamerasOption = Cameras.auto,
+    cameras: CamerasOption = "auto",
     images: Annotated[
-        Form, typer.Option(help="raw: sensor_msgs/Image. png (lossless), jpeg: CompressedImage.")
-    ] = Form.raw,
-    storage: StorageOption = Storage.mcap,
+        Literal["raw", "png", "jpeg"],
+        typer.Option(help="raw: sensor_msgs/Image. png (lossless), jpeg: CompressedImage."),
+    ] = "raw",
+    storage: StorageOption = "mcap",
     rate: Annotated[float, typer.Option(metavar="HZ", min=0.001, help="Folder: frame rate, for the stamps.")] = 10.0,
     left_topic: LeftOption = None,
     right_topic: RightOption = None,
@@ -74,23 +58,15 @@ def write(
     from mdic_ros.datasets import open_stereo, write_bag
 
     check_new_bag(output, force, source)
-    with open_stereo(
-        source,
-        layout,
-        cameras=cameras.value,
-        left_topic=left_topic,
-        right_topic=right_topic,
-        slop_s=side_slop,
-        rate_hz=rate,
-        rectify_images=rectify_images,
-    ) as recording:
+    options = source_options(layout, cameras, left_topic, right_topic, side_slop, rectify_images)
+    with open_stereo(source, **options, rate_hz=rate) as recording:
         total = len(recording)
         with Progress(f"writing {output.name}") as progress:
             written = write_bag(
                 recording,
                 output,
-                storage=storage.value,
-                images=images.value,
+                storage=storage,
+                images=images,
                 overwrite=force,
                 progress=lambda done: progress(done, total),
             )
@@ -103,7 +79,7 @@ def write(
 def images(
     source: Annotated[Path, typer.Argument(help="A bag, or any other recording.")],
     output: Annotated[Path, typer.Argument(help="Folder to write the pictures into.")],
-    images: Annotated[FileForm, typer.Option(help="png is lossless, jpeg smaller.")] = FileForm.png,
+    images: Annotated[Literal["png", "jpeg"], typer.Option(help="png is lossless, jpeg smaller.")] = "png",
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N frames.")] = None,
     size: SizeOption = None,
     topic: Annotated[
@@ -111,7 +87,7 @@ def images(
         typer.Option(help="Bag: this topic alone instead of the stereo pair; may be given several times."),
     ] = None,
     layout: LayoutOption = "auto",
-    cameras: CamerasOption = Cameras.auto,
+    cameras: CamerasOption = "auto",
     left_topic: LeftOption = None,
     right_topic: RightOption = None,
     side_slop: SlopOption = 0.03,
@@ -130,28 +106,21 @@ def images(
 
         mdic bag images decoded pictures --topic /stereo/left/image_reconstructed
     """
-    from mdic_ros.cli.pictures import has_pair, write_pairs, write_topics
+    from mdic_ros.cli.pictures import Folder, has_pair, write_pairs, write_topics
     from mdic_ros.datasets import open_stereo
     from mdic_ros.datasets.bag import is_bag
 
     check_new_folder(output, force, source)
-    coded_size = parse_size(size) if size else None
+    folder = Folder(output, images, parse_size(size) if size else None)
+    options = source_options(layout, cameras, left_topic, right_topic, side_slop, rectify_images)
     with Progress(f"writing {output.name}", "images") as progress:
         if topic or (is_bag(source) and not (left_topic or right_topic or has_pair(source))):
-            written, broken = write_topics(source, output, topic, images.value, limit, coded_size, progress)
+            written, broken = write_topics(source, topic, folder, limit, progress)
         else:
-            with open_stereo(
-                source,
-                layout,
-                cameras=cameras.value,
-                left_topic=left_topic,
-                right_topic=right_topic,
-                slop_s=side_slop,
-                rectify_images=rectify_images,
-            ) as recording:
-                written, broken = write_pairs(recording, output, images.value, limit, coded_size, progress)
+            with open_stereo(source, **options) as recording:
+                written, broken = write_pairs(recording, folder, limit, progress)
     report_failures(broken)
-    folders = ", ".join(f"{count} in {folder}" for folder, count in written.items())
+    folders = ", ".join(f"{count} in {name}" for name, count in written.items())
     say(f"{output}: {sum(written.values())} images ({folders})")
 
 

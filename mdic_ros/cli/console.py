@@ -1,4 +1,4 @@
-"""What the commands say to people, on stderr. Results that can be piped on go to stdout."""
+"""What the commands say to people, on stderr. Results for a pipe go to stdout."""
 
 from __future__ import annotations
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,23 +15,13 @@ from mdic_ros.cli.options import (
     ForceOption,
     ModelOption,
     SlopOption,
-    Storage,
     StorageOption,
     ThreadsOption,
     parse_size,
 )
 
-
-class Dtype(StrEnum):
-    """Number formats of the decoder's networks."""
-
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-
-
 DtypeOption = Annotated[
-    Dtype,
+    Literal["auto", "float32", "bfloat16"],
     typer.Option(help="Number format of the decoder's networks; auto takes the faster one that this machine has."),
 ]
 
@@ -44,7 +33,8 @@ def decode(
         str | None,
         typer.Option(
             metavar="IMAGE|TOPIC",
-            help="The side image: what the other camera saw at that moment. For a bag, its topic if not found.",
+            help="The side image: what the other camera saw at that moment. For a bag its topic, where the names of "
+            "the topics do not tell.",
         ),
     ] = None,
     steps: Annotated[
@@ -53,9 +43,13 @@ def decode(
     ] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise; another seed, another picture.")] = 0,
     caption: Annotated[
-        str | None,
-        typer.Option(help='Sentence to guide the picture instead of the captioner\'s; "" for none.'),
-    ] = None,
+        str,
+        typer.Option(
+            metavar="TEXT",
+            help="Sentence to guide the picture. auto: the model's captioner describes the side image. none, or an "
+            "empty text: no sentence.",
+        ),
+    ] = "auto",
     side_slop: SlopOption = 0.03,
     rectify: Annotated[
         bool, typer.Option(help="Bag: measure by how many rows the cameras are off, on ten frames, and correct it.")
@@ -67,8 +61,8 @@ def decode(
     model: ModelOption = None,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = 0,
-    dtype: DtypeOption = Dtype.auto,
-    storage: StorageOption = Storage.mcap,
+    dtype: DtypeOption = "auto",
+    storage: StorageOption = "mcap",
     force: ForceOption = False,
 ) -> None:
     """Decode a packet with the other camera's image into a picture, or a bag of packets into one of pictures.
@@ -96,7 +90,7 @@ def decode(
     from mdic_ros.codec import Decoder
     from mdic_ros.stream import DecodeSettings
 
-    decoder = Decoder.from_pretrained(model, device=device, dtype=dtype.value, threads=threads)
+    decoder = Decoder.from_pretrained(model, device=device, dtype=dtype, threads=threads)
     settings = DecodeSettings(
         steps,
         seed,
@@ -117,7 +111,7 @@ def decode(
                 settings,
                 topic=topic,
                 side=side,
-                storage=storage.value,
+                storage=storage,
                 overwrite=force,
                 progress=progress,
             )

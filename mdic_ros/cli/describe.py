@@ -22,7 +22,7 @@ from mdic_ros.codec.bundle import CLASSES
 from mdic_ros.datasets import DatasetError
 from mdic_ros.datasets.bag import BagReader
 from mdic_ros.datasets.bag_stereo import base_topic, image_topics, index_images, pair_topics, side_topic, stereo_topics
-from mdic_ros.datasets.messages import BITSTREAM, STREAM_INFO, peek_header
+from mdic_ros.datasets.messages import BITSTREAM, STREAM_INFO, stamp_ns
 from mdic_ros.datasets.timing import DEFAULT_SLOP_S, payload_kbps
 
 
@@ -114,22 +114,37 @@ def _pairing(reader: BagReader, left: str | None, right: str | None, slop_s: flo
 def _streams(reader: BagReader) -> None:
     for name, topic in reader.topics.items():
         if topic.msgtype == STREAM_INFO:
-            for message in reader.messages([name]):
-                info = reader.decode(message)
+            infos, damaged = _decoded(reader, name)
+            for info in infos:
                 _print(
                     f"{name}: {info.model_id} {info.fingerprint[:8]}, {info.rate_points} rate points, "
                     f"{info.height}x{info.width} coded as {info.coded_height}x{info.coded_width}"
                 )
         elif topic.msgtype == BITSTREAM:
-            packets = [(peek_header(m.data)[0], bytes(reader.decode(m).data)) for m in reader.messages([name])]
+            packets, damaged = _decoded(reader, name)
             if packets:
-                sizes = [len(data) for _, data in packets]
-                rate = payload_kbps(sizes, [stamp for stamp, _ in packets])
+                sizes = [len(packet.data) for packet in packets]
+                rate = payload_kbps(sizes, [stamp_ns(packet.header) for packet in packets])
                 _print(
                     f"{name}: {len(sizes)} packets of the {_view(reader, name)} camera, "
                     f"{min(sizes)} to {max(sizes)} bytes, {sum(sizes) / len(sizes):.1f} on average, "
                     f"{_number(rate, 2)} kbit/s"
                 )
+        else:
+            continue
+        if damaged:
+            _print(f"{name}: {len(damaged)} damaged messages; the first: {damaged[0]}")
+
+
+def _decoded(reader: BagReader, topic: str) -> tuple[list[Any], list[str]]:
+    """The messages of a topic, and a sentence for each that is damaged."""
+    messages, damaged = [], []
+    for message in reader.messages([topic]):
+        try:
+            messages.append(reader.decode(message))
+        except DatasetError as error:
+            damaged.append(str(error))
+    return messages, damaged
 
 
 def _view(reader: BagReader, topic: str) -> str:
@@ -137,7 +152,7 @@ def _view(reader: BagReader, topic: str) -> str:
     for message in reader.messages([topic]):
         try:
             return inspect(bytes(reader.decode(message).data)).view
-        except BitstreamError:
+        except (BitstreamError, DatasetError):
             continue
     return "left"
 

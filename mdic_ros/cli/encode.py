@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from mdic_ros.cli.console import report_summary, say
 from mdic_ros.cli.files import check_new_bag, check_new_file, is_image, write_file
 from mdic_ros.cli.options import (
-    Cameras,
     CamerasOption,
     DeviceOption,
     ForceOption,
@@ -21,12 +20,11 @@ from mdic_ros.cli.options import (
     RightOption,
     SizeOption,
     SlopOption,
-    Storage,
     StorageOption,
     ThreadsOption,
     UsageError,
-    View,
     parse_size,
+    source_options,
 )
 from mdic_ros.errors import MdicError
 
@@ -42,17 +40,19 @@ def encode(
         int | None, typer.Option(min=1, help="No packet larger than this: the finest rate point that fits.")
     ] = None,
     size: SizeOption = None,
-    view: Annotated[View, typer.Option(help="Which camera is coded, as seen from behind them.")] = View.left,
+    view: Annotated[
+        Literal["left", "right"], typer.Option(help="Which camera is coded, as seen from behind them.")
+    ] = "left",
     model: ModelOption = None,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = 0,
     layout: LayoutOption = "auto",
-    cameras: CamerasOption = Cameras.auto,
+    cameras: CamerasOption = "auto",
     left_topic: LeftOption = None,
     right_topic: RightOption = None,
     side_slop: SlopOption = 0.03,
     rectify_images: RectifyImagesOption = None,
-    storage: StorageOption = Storage.mcap,
+    storage: StorageOption = "mcap",
     force: ForceOption = False,
 ) -> None:
     """Encode an image into a packet, or one camera of a recording into a bag with Bitstream messages.
@@ -94,7 +94,7 @@ def encode(
         max_bytes_per_frame=max_bytes or 0,
         coded_height=coded_size[0] if coded_size else 0,
         coded_width=coded_size[1] if coded_size else 0,
-        view=view.value,
+        view=view,
     )
     if is_image(source):
         from mdic_ros.datasets.images import read_image
@@ -107,7 +107,7 @@ def encode(
         height, width = frame.size
         resized = f", resized from {image.shape[0]}x{image.shape[1]}" if image.shape[:2] != frame.size else ""
         say(
-            f"{output}: {len(frame.data)} bytes for the {view.value} image at {height}x{width}{resized}, "
+            f"{output}: {len(frame.data)} bytes for the {view} image at {height}x{width}{resized}, "
             f"{8 * len(frame.data) / (height * width):.4f} bits per pixel"
         )
         return
@@ -121,14 +121,9 @@ def encode(
             output,
             encoder,
             settings,
-            storage=storage.value,
+            storage=storage,
             overwrite=force,
             progress=progress,
-            layout=layout,
-            cameras=cameras.value,
-            left_topic=left_topic,
-            right_topic=right_topic,
-            slop_s=side_slop,
-            rectify_images=rectify_images,
+            **source_options(layout, cameras, left_topic, right_topic, side_slop, rectify_images),
         )
     report_summary(output, summary)

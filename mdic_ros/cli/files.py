@@ -75,7 +75,7 @@ def check_new_folder(path: Path, force: bool, source: Path) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
+    """Writes a file whole or not at all: under another name first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:

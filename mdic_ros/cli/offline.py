@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,6 @@ from mdic_ros.datasets.bag_stereo import (
     base_topic,
     bitstream_topic,
     decode_image,
-    first_calibration,
     first_camera_info,
     image_topics,
     index_images,
@@ -45,13 +44,14 @@ from mdic_ros.datasets.messages import (
     make_header,
     make_image,
     peek_header,
+    stamp_ns,
 )
 from mdic_ros.datasets.rectify import refuse_unrectified
 from mdic_ros.datasets.timing import DEFAULT_SLOP_S, payload_kbps
 from mdic_ros.errors import MdicError
 from mdic_ros.stream import EncodeSession, EncodeSettings, Refused
 from mdic_ros.stream.events import Event
-from mdic_ros.stream.reports import read_stream_info
+from mdic_ros.stream.reports import StreamInfo, calibration_problem, read_stream_info
 
 if TYPE_CHECKING:  # the workstation's half: this module also runs where only the robot's is installed
     from mdic_ros.codec.decoder import Decoder
@@ -71,7 +71,8 @@ class Summary:
         rate_points: rate point of each packet.
         stamps: stamps of the frames in ns.
         pixels: pixels of one coded image, of the last frame.
-        failures: one sentence for each frame that could not be coded, which the output does not have.
+        failures: one sentence for each message that could not be used: frames that the output does not have, side
+            images that were damaged, damaged descriptions of the stream.
         notes: sentences about the recording as a whole.
         without_side: pictures that were decoded without a side image.
         unpaired: images of the coded and of the side camera that have no partner.
@@ -94,8 +95,8 @@ class Summary:
         self.pixels = pixels
 
     def tell(self, event: Event) -> None:
-        """Messages of a session."""
-        if not event.cause and event.severity != "info":
+        """Messages of a session. Encoding gives a sentence of its own for each frame that is not sent."""
+        if not event.one_frame and event.severity != "info" and event.text not in self.notes:
             self.notes.append(event.text)
 
     @property
@@ -130,7 +131,7 @@ class _BitstreamWriter:
 
     def write(self, image: RGB, encoding: str, header: Any, camera_info: Any, time_ns: int) -> None:
         """Encode an image and write its packet; a frame that cannot be coded is noted."""
-        stamp = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
+        stamp = stamp_ns(header)
         frame = self._session.push(
             image, stamp, time_ns / 1e9, encoding=encoding, calibration=CameraInfo.from_message(camera_info)
         )
@@ -211,16 +212,17 @@ def _encode_bag(
         if alone is None or alone not in image_topics(topics) or other is not None:
             raise DatasetError(f"{reader.path}: {error}") from error
         coded = alone  # a recording of the robot alone
+    notes: list[str] = []
+    camera_infos = {name: _camera_info(reader, name, notes) for name in (coded, side) if name is not None}
     if only_rectified and side is not None:
-        for name in (coded, side):
-            refuse_unrectified(reader.path, unrectified(name, first_calibration(reader, name)))
+        for name, info in camera_infos.items():
+            refuse_unrectified(reader.path, unrectified(name, None if info is None else CameraInfo.from_message(info)))
     passed = {name for name in (side, info_topic(side) if side else None) if name in topics}
     for name in sorted(passed):
         writer.add_topic(name, topics[name].msgtype)
     stream = _BitstreamWriter(writer, base_topic(coded).rpartition("/")[0], encoder, settings)
-    camera_info = first_camera_info(reader, coded)
-    if camera_info is None:
-        camera_info = make_camera_info(make_header(0, ""), None)
+    stream.summary.notes += notes
+    camera_info = camera_infos[coded] or make_camera_info(make_header(0, ""), None)
     done = 0
     for message in reader.messages([coded, *passed]):
         if message.topic in passed:
@@ -241,6 +243,19 @@ def _encode_bag(
         pairs = pair_topics(images[coded], images[side], slop_s).pairs
         summary.unpaired = len(images[coded].entries) - len(pairs), len(images[side].entries) - len(pairs)
     return summary
+
+
+def _camera_info(reader: BagReader, topic: str, notes: list[str]) -> Any | None:
+    """The first camera_info beside an image topic; None if there is none, or, with a note, if it cannot be used."""
+    try:
+        message = first_camera_info(reader, topic)
+    except DatasetError as error:
+        notes.append(f"the calibration is not used: {error}")
+        return None
+    if message is not None and (field := calibration_problem(message)):
+        notes.append(f"the calibration in {info_topic(topic)} is not used: {field} is not finite or too long")
+        return None
+    return message
 
 
 def _stamp(message: Message) -> int:
@@ -299,20 +314,8 @@ def _checked(summary: Summary, path: Path, done: str) -> Summary:
 
 # --- decoding -----------------------------------------------------------------------------------------------
 
-#: What a recording's packets wait for their side images, and how long those are kept: recorded seconds cost nothing.
+#: How long packets of a recording wait for their side images and how long these are kept: recorded time costs nothing.
 _WAIT_S, _HISTORY_S, _HISTORY_MB = 10.0, 60.0, 512.0
-
-
-def _packets(reader: BagReader, info: str, bitstream: str) -> Iterator[tuple[Message, Any | None]]:
-    """Packets with the StreamInfo message that holds for them: the last one before, or the first of all."""
-    current = None
-    if info in reader.topics and reader.topics[info].msgtype == STREAM_INFO:
-        current = next((reader.decode(message) for message in reader.messages([info])), None)
-    for message in reader.messages([info, bitstream]):
-        if message.topic == bitstream:
-            yield message, current
-        elif message.msgtype == STREAM_INFO:
-            current = reader.decode(message)
 
 
 def decode_bag(
@@ -343,8 +346,9 @@ def decode_bag(
         progress: called with (packets done, packets in all).
 
     Raises:
-        DatasetError: the bag cannot be read, its stream is of another model, the output cannot be written, or not one
-            packet could be decoded.
+        DatasetError: the bag cannot be read, all of its stream is of another model, the output cannot be written, or
+            not one packet could be decoded. A packet, a side image or a StreamInfo that is damaged costs itself alone,
+            and is in the summary.
     """
     from mdic_ros.stream import DecodeSettings
 
@@ -383,7 +387,7 @@ class _Decoding:
         self._namespace = bitstream.rpartition("/")[0]
         self.summary = Summary()
         self._session = DecodeSession(decoder, settings, tell=self._tell)
-        self._last_info: Any = None
+        self._last_info: StreamInfo | None = None
 
     def run(self, progress: Progress | None) -> Summary:
         """Feed the session with packets and side images in the order of their time."""
@@ -402,9 +406,33 @@ class _Decoding:
         self.summary.without_side = self._session.without_side
         return self.summary
 
+    def _packets(self) -> list[tuple[Message, StreamInfo | None]]:
+        """Packets with the StreamInfo that holds for them: the last good one before, or the first good one of all.
+
+        Raises:
+            DatasetError: all StreamInfos are of another model.
+        """
+        packets: list[tuple[Message, StreamInfo | None]] = []
+        infos: list[StreamInfo] = []
+        for message in self._reader.messages([f"{self._namespace}/stream_info", self._bitstream]):
+            if message.topic == self._bitstream:
+                packets.append((message, infos[-1] if infos else None))
+            elif message.msgtype == STREAM_INFO:
+                try:
+                    infos.append(read_stream_info(self._reader.decode(message), CameraInfo.from_message))
+                except MdicError as error:
+                    self.summary.failures.append(f"stream_info recorded at {message.time_ns / 1e9:.6f} s: {error}")
+        ours = self._session.decoder
+        if infos and all(info.fingerprint != ours.fingerprint for info in infos):
+            raise DatasetError(
+                f"{self._reader.path} was encoded with the model {infos[0].model_id} ({infos[0].fingerprint[:8]}), "
+                f"this is {ours.model_id} ({ours.fingerprint[:8]}); name the right one with --model"
+            )
+        return [(message, info or next(iter(infos), None)) for message, info in packets]
+
     def _events(self) -> list[tuple[float, Callable[[float], None], bool]]:
         """(seconds, what to feed, whether it is a packet). By stamps, or by recording time where stamps repeat."""
-        packets = list(_packets(self._reader, f"{self._namespace}/stream_info", self._bitstream))
+        packets = self._packets()
         images = index_images(self._reader, [self._side])[self._side] if self._side else None
         entries = images.entries if images else []
         stamps = [_stamp(message) for message, _ in packets]
@@ -425,16 +453,10 @@ class _Decoding:
     def _push_side(self, load: Callable[[], RGB], stamp: int, now: float) -> None:
         self._session.push_side(load, stamp, now)
 
-    def _push_packet(self, message: Message, info: Any | None, stamp: int, now: float) -> None:
+    def _push_packet(self, message: Message, info: StreamInfo | None, stamp: int, now: float) -> None:
         if info is not None and info is not self._last_info:
             self._last_info = info
-            self._session.push_info(read_stream_info(info, CameraInfo.from_message(info.camera_info)))
-            if self._session.guard.problem is not None:
-                raise DatasetError(
-                    f"{self._reader.path} was encoded with the model {info.model_id} ({info.fingerprint[:8]}), "
-                    f"this is {self._session.decoder.model_id} ({self._session.decoder.fingerprint[:8]}); "
-                    "name the right one with --model"
-                )
+            self._session.push_info(info)
         try:
             packet = self._reader.decode(message)
         except DatasetError as error:
@@ -443,7 +465,7 @@ class _Decoding:
         self._session.push_packet(bytes(packet.data), packet.sequence, stamp, now, tag=(packet.header, message.time_ns))
 
     def _tell(self, event: Event) -> None:
-        if event.cause:
+        if event.one_frame:
             self.summary.failures.append(event.text)
         else:
             self.summary.tell(event)

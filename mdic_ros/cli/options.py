@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -15,33 +14,13 @@ class UsageError(MdicError):
     """Options that do not go together, or do not fit the input. The command ends with exit code 2."""
 
 
-class Storage(StrEnum):
-    """File formats of rosbag2."""
-
-    mcap = "mcap"
-    sqlite3 = "sqlite3"
-
-
-class Cameras(StrEnum):
-    """KITTI's two stereo pairs."""
-
-    auto = "auto"
-    color = "color"
-    gray = "gray"
-
-
-class View(StrEnum):
-    """The cameras of a stereo pair."""
-
-    left = "left"
-    right = "right"
-
-
 LayoutOption = Annotated[
     str,
     typer.Option(metavar="NAME", help="Layout of the recording: auto looks at its files; a wrong name lists them all."),
 ]
-CamerasOption = Annotated[Cameras, typer.Option(help="KITTI: which pair; auto takes colour where there is colour.")]
+CamerasOption = Annotated[
+    Literal["auto", "color", "gray"], typer.Option(help="KITTI: which pair; auto takes colour where there is colour.")
+]
 LeftOption = Annotated[str | None, typer.Option(metavar="TOPIC", help="Bag: image topic of the left camera.")]
 RightOption = Annotated[str | None, typer.Option(metavar="TOPIC", help="Bag: image topic of the right camera.")]
 SlopOption = Annotated[
@@ -55,7 +34,7 @@ RectifyImagesOption = Annotated[
         show_default=False,
     ),
 ]
-StorageOption = Annotated[Storage, typer.Option(help="File format of the bag that is written.")]
+StorageOption = Annotated[Literal["mcap", "sqlite3"], typer.Option(help="File format of the bag that is written.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace the output if it is there already.")]
 ModelOption = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="Folder of the model (a bundle); without it, the one that ships.")
@@ -67,6 +46,25 @@ ThreadsOption = Annotated[
 SizeOption = Annotated[
     str | None, typer.Option(metavar="HxW", help="Resize to height x width first, e.g. 128x256 (128 rows).")
 ]
+
+
+def source_options(
+    layout: str,
+    cameras: str,
+    left_topic: str | None,
+    right_topic: str | None,
+    side_slop: float,
+    rectify_images: bool | None,
+) -> dict[str, Any]:
+    """The options that say how a recording is read, as `mdic_ros.datasets.open_stereo` names them."""
+    return {
+        "layout": layout,
+        "cameras": cameras,
+        "left_topic": left_topic,
+        "right_topic": right_topic,
+        "slop_s": side_slop,
+        "rectify_images": rectify_images,
+    }
 
 
 def parse_size(text: str, option: str = "--size") -> tuple[int, int]:

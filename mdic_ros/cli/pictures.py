@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -20,21 +21,36 @@ Form = Literal["png", "jpeg"]
 _SUFFIXES: dict[str, str] = {"png": ".png", "jpeg": ".jpg"}
 
 
+@dataclass(frozen=True)
+class Folder:
+    """Where images are written, and how.
+
+    Attributes:
+        path: the folder.
+        form: of the files.
+        size: (height, width) to resize to; None = as they are.
+    """
+
+    path: Path
+    form: Form
+    size: tuple[int, int] | None = None
+
+    def write(self, name: str, image: Image) -> None:
+        """Writes an image, H x W x 3 uint8 RGB; "/" in its name makes folders."""
+        if self.size is not None:
+            image = resize_image(image, *self.size)
+        write_file(self.path / (name + _SUFFIXES[self.form]), encode_image(image, self.form))
+
+
 def write_pairs(
-    recording: StereoSource,
-    output: Path,
-    form: Form,
-    limit: int | None,
-    size: tuple[int, int] | None,
-    progress: Report,
+    recording: StereoSource, output: Folder, limit: int | None, progress: Report
 ) -> tuple[dict[str, int], list[str]]:
-    """Writes output/left/NAME and output/right/NAME for every pair that can be read.
+    """Writes left/NAME and right/NAME for every pair that can be read.
 
     Args:
         recording: from `open_stereo`.
-        form: of the files.
+        output: where to, and how.
         limit: number of frames, from the first; None = all.
-        size: (height, width) to resize to; None = as they are.
         progress: called with (images done, images in all).
 
     Returns:
@@ -53,7 +69,7 @@ def write_pairs(
             broken.append(f"frame {frame.name}: {error}")
         else:
             for side, image in (("left", frame.left), ("right", frame.right)):
-                _write(output / side / frame.name.replace("/", "_"), image, form, size)
+                output.write(f"{side}/{frame.name.replace('/', '_')}", image)
             written += 1
         progress(2 * (index + 1), 2 * count)
     if not written:
@@ -72,20 +88,14 @@ def has_pair(bag: Path) -> bool:
 
 
 def write_topics(
-    bag: Path,
-    output: Path,
-    topics: Sequence[str] | None,
-    form: Form,
-    limit: int | None,
-    size: tuple[int, int] | None,
-    progress: Report,
+    bag: Path, topics: Sequence[str] | None, output: Folder, limit: int | None, progress: Report
 ) -> tuple[dict[str, int], list[str]]:
-    """Writes output/TOPIC/STAMP for the images of a bag's topics, "/" in the topic's name being folders.
+    """Writes TOPIC/STAMP for the images of a bag's topics.
 
     Args:
         bag: the bag.
         topics: some of its image topics; None = all of them.
-        form, limit, size, progress: as in `write_pairs`, `limit` for each topic.
+        output, limit, progress: as in `write_pairs`, `limit` for each topic.
 
     Returns:
         The number of images by folder, and a sentence for each image that is left out because it is damaged.
@@ -110,7 +120,7 @@ def write_topics(
             folder = base_topic(topic).strip("/")
             for index, stamp in enumerate(indexed[topic].stamps[:limit]):
                 try:
-                    _write(output / folder / str(stamp), indexed[topic].load(index), form, size)
+                    output.write(f"{folder}/{stamp}", indexed[topic].load(index))
                     written[folder] += 1
                 except ImageError as error:
                     broken.append(str(error))
@@ -119,9 +129,3 @@ def write_topics(
     if not written:
         raise DatasetError(f"{bag}: not one image could be read{': ' + broken[0] if broken else ''}")
     return dict(written), broken
-
-
-def _write(path: Path, image: Image, form: Form, size: tuple[int, int] | None) -> None:
-    if size is not None:
-        image = resize_image(image, *size)
-    write_file(path.with_name(path.name + _SUFFIXES[form]), encode_image(image, form))

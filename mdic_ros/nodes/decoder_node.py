@@ -25,7 +25,7 @@ from mdic_ros.nodes.diagnostics import Diagnostics, Health, Level, Meter, drop_v
 from mdic_ros.nodes.image_conversion import fill_image
 from mdic_ros.nodes.parameters import DECODER, Parameters
 from mdic_ros.nodes.runtime import load_model, run
-from mdic_ros.nodes.session_log import log
+from mdic_ros.nodes.session_log import SessionLog
 from mdic_ros.nodes.worker import Worker
 from mdic_ros.stream.events import Event
 from mdic_ros.stream.reports import age_ms, read_stream_info
@@ -46,7 +46,8 @@ class DecoderNode(Node):
         self._decoder = load_model(
             Decoder.from_pretrained, start.model, device=start.device, dtype=start.dtype, threads=start.threads
         )
-        self._session = DecodeSession(self._decoder, live=True, tell=partial(log, self))
+        self._log = SessionLog(self.get_logger())
+        self._session = DecodeSession(self._decoder, live=True, tell=self._log)
         self._make_settings = DecodeSettings
         self._names = [field.name for field in dataclasses.fields(DecodeSettings)]
 
@@ -92,9 +93,9 @@ class DecoderNode(Node):
 
     def _on_info(self, message: StreamInfo) -> None:
         try:
-            info = read_stream_info(message, Calibration.from_message(message.camera_info))
+            info = read_stream_info(message, Calibration.from_message)
         except MdicError as error:
-            log(self, Event("warning", str(error), "stream_info"))
+            self._log(Event("warning", f"stream_info refused: {error}", "stream_info"))
             return
         self._session.push_info(info)
 
@@ -117,7 +118,6 @@ class DecoderNode(Node):
 
     def _configure(self) -> None:
         values = self._settings.read()
-        values.caption = values.caption or None
         self._session.settings = self._make_settings(**{name: getattr(values, name) for name in self._names})
 
     def _look(self) -> None:
@@ -131,7 +131,7 @@ class DecoderNode(Node):
     def _health(self) -> Health:
         health = Health()
         session = self._session
-        if session.guard.problem is not None:
+        if session.guard.problem:
             health.worse(Level.ERROR, session.guard.problem)
         if self._input.seconds_since_last > 2.0:
             health.worse(Level.WARN, f"no bitstream on {self._packets.topic}")
@@ -189,7 +189,7 @@ class DecoderNode(Node):
         if self.context.ok():
             self._session.drops.count("error")
             text = "".join(traceback.format_exception(error))
-            log(self, Event("error", f"packet dropped (error): this is a bug, please report it:\n{text}", "error"))
+            self._log(Event("error", f"packet dropped (error): this is a bug, please report it:\n{text}", "error"))
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

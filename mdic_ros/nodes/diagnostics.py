@@ -28,7 +28,7 @@ class Level(IntEnum):
 
 @dataclass
 class Health:
-    """What a node says about itself: the worst thing that is the matter, and figures."""
+    """What a node says about itself: the worst problem that it has, and figures."""
 
     level: Level = Level.OK
     message: str = "running"

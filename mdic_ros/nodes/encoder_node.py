@@ -23,9 +23,10 @@ from mdic_ros.nodes import qos
 from mdic_ros.nodes.diagnostics import Diagnostics, Health, Level, Meter, drop_values
 from mdic_ros.nodes.parameters import ENCODER, Parameters
 from mdic_ros.nodes.runtime import load_model, run
-from mdic_ros.nodes.session_log import log
+from mdic_ros.nodes.session_log import SessionLog
 from mdic_ros.nodes.worker import Worker
 from mdic_ros.stream.events import Event
+from mdic_ros.stream.reports import calibration_problem
 
 
 class EncoderNode(Node):
@@ -40,7 +41,8 @@ class EncoderNode(Node):
         start = self._settings.read()
         self._encoder = load_model(Encoder.from_pretrained, start.model, device=start.device, threads=start.threads)
         self._settings.limit("rate_point", self._encoder.rate_points - 1)
-        self._session = EncodeSession(self._encoder, tell=partial(log, self))
+        self._log = SessionLog(self.get_logger())
+        self._session = EncodeSession(self._encoder, tell=self._log)
         self._make_settings, self._refused = EncodeSettings, Refused
         self._names = [field.name for field in fields(EncodeSettings)]
 
@@ -87,6 +89,10 @@ class EncoderNode(Node):
     # ---- executor thread
 
     def _on_camera_info(self, message: CameraInfo) -> None:
+        if field := calibration_problem(message):  # a decoder would refuse the whole stream_info
+            text = f"camera_info refused: {field} is not finite or too long; the one before is used, if there was one"
+            self._log(Event("warning", text, "camera_info"))
+            return
         self._camera_info = message
 
     def _on_image(self, message: Any) -> None:
@@ -181,7 +187,7 @@ class EncoderNode(Node):
         if self.context.ok():  # on the way out, publishers go before the last frame does
             self._session.drops.count("error")
             text = "".join(traceback.format_exception(error))
-            log(self, Event("error", f"frame dropped (error): this is a bug, please report it:\n{text}", "error"))
+            self._log(Event("error", f"frame dropped (error): this is a bug, please report it:\n{text}", "error"))
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

@@ -25,6 +25,7 @@ from launch.event_handlers import OnProcessExit
 from launch.events.process import ProcessExited
 from launch.substitution import Substitution
 from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
 from launch_ros.substitutions import ExecutableInPackage
 
 from mdic_ros.errors import MdicError
@@ -40,25 +41,26 @@ class LaunchError(MdicError):
     """A launch file cannot do what it was asked to, or one of its processes failed; the text says what to do."""
 
 
-def arguments(table: Table, names: Iterable[str]) -> list[DeclareLaunchArgument]:
-    """Launch arguments for node parameters, described by the table; empty is "as in the parameter file"."""
-    return [_argument(table[name]) for name in names]
+def arguments(parameters: Iterable[Parameter]) -> list[DeclareLaunchArgument]:
+    """Launch arguments for node parameters, described by their table."""
+    return [_argument(parameter) for parameter in parameters]
 
 
 def _argument(parameter: Parameter) -> DeclareLaunchArgument:
+    """Not given is the empty text: `ros2 launch` takes no `name:=` without a value."""
     if parameter.choices:
-        text = f"{parameter.text} Empty: as in the parameter file."
+        text = f"{parameter.text} Not given: as in the parameter file."
         return DeclareLaunchArgument(
             parameter.name, default_value="", description=text, choices=["", *parameter.choices]
         )
-    text = f"{parameter.text} Allowed: {parameter.allowed}; empty: as in the parameter file."
+    text = f"{parameter.text} Allowed: {parameter.allowed}. Not given: as in the parameter file."
     return DeclareLaunchArgument(parameter.name, default_value="", description=text)
 
 
-def given(context: LaunchContext, table: Table, names: Iterable[str]) -> dict[str, Value]:
-    """The arguments that are not empty, checked, as the parameters' types. Raises ParameterError."""
-    texts = {name: LaunchConfiguration(name).perform(context) for name in names}
-    return {name: value_of(table[name], text) for name, text in texts.items() if text}
+def given(context: LaunchContext, parameters: Iterable[Parameter]) -> dict[str, Value]:
+    """The arguments that were given, checked, as the parameters' types. Raises ParameterError."""
+    texts = [(parameter, LaunchConfiguration(parameter.name).perform(context)) for parameter in parameters]
+    return {parameter.name: value_of(parameter, text) for parameter, text in texts if text}
 
 
 def value_of(parameter: Parameter, text: str) -> Value:
@@ -74,7 +76,7 @@ def value_of(parameter: Parameter, text: str) -> Value:
 
 
 def common_arguments() -> list[Action]:
-    """Arguments that every launch file of this package has, and what follows from them."""
+    """Arguments that every launch file of this package has, and the environment that they set."""
     return [
         DeclareLaunchArgument(
             "use_sim_time",
@@ -92,8 +94,8 @@ def common_arguments() -> list[Action]:
             "fastdds_profile",
             default_value=str(resource(PROFILE)),
             description="Fast DDS profile for the nodes started here: 16 MB of shared memory, without "
-            "which best-effort images over 0.5 MB get lost. Left alone if the environment "
-            "names a profile; empty: none.",
+            "which best-effort images over 0.5 MB get lost. Not used if the environment names a profile; none: no "
+            "profile.",
         ),
         OpaqueFunction(function=_set_environment),
     ]
@@ -105,16 +107,42 @@ def _set_environment(context: LaunchContext) -> list[Action]:
         # Idle threads of one process must not take the processor from the others.
         actions.append(SetEnvironmentVariable("OMP_WAIT_POLICY", "PASSIVE"))
     profile = LaunchConfiguration("fastdds_profile").perform(context)
-    if profile and not Path(profile).is_file():
-        raise LaunchError(f"fastdds_profile:={profile} is not a file")
-    if profile:
+    if profile not in ("", "none"):
+        if not Path(profile).is_file():
+            raise LaunchError(f"fastdds_profile:={profile} is not a file")
         actions += [SetEnvironmentVariable(*item) for item in profile_environment(context.environment, profile).items()]
     return actions
 
 
-def sim_time(context: LaunchContext) -> dict[str, bool]:
-    """The parameter use_sim_time as the argument says."""
-    return {"use_sim_time": LaunchConfiguration("use_sim_time").perform(context) == "true"}
+def coder_arguments(table: Table) -> list[Action]:
+    """Arguments of the encoder's or the decoder's launch file: its parameter file, all its parameters, common ones."""
+    return [
+        DeclareLaunchArgument(
+            f"{table.node}_config",
+            default_value=str(resource(f"config/{table.node}.yaml")),
+            description=f"Parameter file of the {table.node}. Arguments given to this launch file override it.",
+        ),
+        *arguments(table.parameters),
+        *common_arguments(),
+    ]
+
+
+def coder(context: LaunchContext, table: Table, remappings: Iterable[tuple[str, str]]) -> Node:
+    """The encoder or decoder node in `coded_namespace`, with what `coder_arguments` declares."""
+    use_sim_time = LaunchConfiguration("use_sim_time").perform(context) == "true"
+    return Node(
+        package="mdic_ros",
+        executable=f"{table.node}_node",
+        name=table.node,
+        namespace=LaunchConfiguration("coded_namespace"),
+        parameters=[
+            LaunchConfiguration(f"{table.node}_config"),
+            {**given(context, table.parameters), "use_sim_time": use_sim_time},
+        ],
+        remappings=list(remappings),
+        arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
+        output="screen",
+    )
 
 
 def topic(namespace: str, name: str) -> str:
@@ -152,7 +180,7 @@ def _timeout_s(context: LaunchContext) -> Value:
 
 
 def recorded_time(context: LaunchContext) -> list[Action]:
-    """The player gives out the recording's time on /clock; the nodes follow it unless the user says otherwise."""
+    """The player publishes the recording's time on /clock; the nodes follow it unless the user says otherwise."""
     if "use_sim_time" in context.launch_configurations:
         return []
     return [SetLaunchConfiguration("use_sim_time", "true")]

@@ -71,7 +71,7 @@ class Monitor:
         #: The last StreamInfo as (time_ns, topic, type, CDR); None while there is none.
         self.stream_info: tuple[int, str, str, bytes] | None = None
         self._context = Context()
-        # Ctrl-C is the demo's own business.
+        # The demo handles Ctrl-C itself.
         rclpy.init(context=self._context, domain_id=domain)
         self._node = rclpy.create_node("demo_monitor", context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from mdic_ros.codec.precision import DTYPES
 from mdic_ros.datasets import LAYOUTS
 from mdic_ros.errors import MdicError
 
@@ -392,7 +393,7 @@ DECODER = Table(
             "auto",
             "Numbers that the network computes with. auto: bfloat16 where the processor has it, which takes "
             "less time and changes pictures by less than 0.03 dB; float32 otherwise.",
-            choices=("auto", "float32", "bfloat16"),
+            choices=DTYPES,
         ),
         _THREADS,
         Parameter(
@@ -421,8 +422,9 @@ DECODER = Table(
         ),
         Parameter(
             "caption",
-            "",
-            "Sentence that conditions the picture. Empty: the bundle's captioner describes the side image.",
+            "auto",
+            "Sentence that guides the picture. auto: the model's captioner describes the side image. none, or an "
+            "empty text: no sentence.",
             changeable=True,
         ),
         Parameter(
@@ -473,7 +475,7 @@ DECODER = Table(
         Parameter(
             "side_history_s",
             6.0,
-            "How long side images are kept, in seconds: a packet that is later than this finds its partner no more.",
+            "How long side images are kept, in seconds. A packet that comes later than this is decoded without one.",
             0.1,
             600.0,
             changeable=True,
@@ -491,7 +493,7 @@ DECODER = Table(
             "max_pixels",
             1024 * 2048,
             "Largest picture, in pixels, that is decoded while there is no stream_info. A forged packet may claim "
-            "4096x4096, and each would cost the whole network.",
+            "4096x4096, and decoding that takes seconds.",
             64 * 128,
             4096 * 4096,
             changeable=True,

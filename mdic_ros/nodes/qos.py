@@ -70,7 +70,7 @@ def transport_topic(node: Node, base: str, transport: str) -> str:
 class AdaptiveSubscription:
     """A subscription whose reliability follows its publishers (`auto`) or is fixed.
 
-    Looks again on matched and incompatible-QoS events, and once a second for what comes without an event.
+    Checks again on matched and incompatible-QoS events, and once a second for changes that bring no event.
     """
 
     def __init__(

@@ -85,7 +85,7 @@ def run(name: str, factory: Callable[[], Any], args: Sequence[str] | None = None
         elif rclpy.ok():
             get_logger(name).fatal(f"this is a bug, please report it:\n{traceback.format_exc()}")
             code = 1
-        # Otherwise a signal came while the node was being made: whatever it tried next had no context any more.
+        # Otherwise a signal came while the node was being made, and its next call found ROS shut down.
     stop.received = True  # from here on, signals change nothing
     if node is not None:
         node.stop(STOP_TIMEOUT_S)
@@ -94,8 +94,8 @@ def run(name: str, factory: Callable[[], Any], args: Sequence[str] | None = None
             node.destroy_node()  # tells the others that its topics are gone
     with contextlib.suppress(Exception):
         rclpy.try_shutdown()
-    # Without the interpreter's own teardown: it takes torch seconds to be taken apart on a small machine, and a long
-    # decode that is still in the network must not have the interpreter taken down around its thread.
+    # Skip the interpreter's own shutdown: with torch it takes seconds on a small machine, and a decode that still runs
+    # in its thread would crash in it.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
             stream.flush()

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from mdic_ros.stream.events import Event
 
-_THROTTLE_S = 5.0
+_PERIOD_S = 5.0
 
 
-def log(node: Any, event: Event) -> None:
-    """Log an event; what may come with every frame at most every five seconds."""
-    logger = node.get_logger()
-    if event.cause:  # one line for each severity: rclpy keeps severity and throttling by line
-        if event.severity == "error":
-            logger.error(event.text, throttle_duration_sec=_THROTTLE_S)
+class SessionLog:
+    """Logs events, of each kind and severity at most one in five seconds: every packet may bring one.
+
+    rclpy's own throttling works by line of code: there one kind of event would hide the others.
+
+    Args:
+        logger: the node's.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, logger: Any, clock: Callable[[], float] = time.monotonic) -> None:
+        self._logger, self._clock = logger, clock
+        self._logged: dict[tuple[str, str], float] = {}
+
+    def __call__(self, event: Event) -> None:
+        key, now = (event.kind, event.severity), self._clock()
+        if now - self._logged.get(key, float("-inf")) < _PERIOD_S:
+            return
+        self._logged[key] = now
+        if event.severity == "error":  # a line for each: rclpy refuses another severity from the same line
+            self._logger.error(event.text)
+        elif event.severity == "warning":
+            self._logger.warning(event.text)
         else:
-            logger.warning(event.text, throttle_duration_sec=_THROTTLE_S)
-    elif event.severity == "error":
-        logger.error(event.text)
-    elif event.severity == "warning":
-        logger.warning(event.text)
-    else:
-        logger.info(event.text)
+            self._logger.info(event.text)

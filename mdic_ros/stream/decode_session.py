@@ -16,7 +16,7 @@ from mdic_ros.codec.bitstream import BitstreamError, BitstreamInfo, inspect
 from mdic_ros.codec.decoder import Decoder, ParsedPacket, Reconstruction, SideView
 from mdic_ros.codec.images import Image, resize_image
 from mdic_ros.errors import MdicError
-from mdic_ros.stream.captions import CaptionKeeper
+from mdic_ros.stream.captions import AUTO, CaptionKeeper
 from mdic_ros.stream.events import DropCounter, Event, Tell, ignore
 from mdic_ros.stream.model_guard import ModelGuard
 from mdic_ros.stream.pairing import MissingSide, Pair, Pairer, SideHistory, SideImage
@@ -37,7 +37,8 @@ class DecodeSettings:
     Attributes:
         steps: diffusion steps, 1 to 1000.
         seed: of the diffusion noise.
-        caption: sentence that conditions the picture ("" for none); None to let the captioner look at the side image.
+        caption: sentence that conditions the picture; `auto`: the captioner describes the side image; `none` or "": no
+            text.
         caption_every: N; the captioner runs on every N-th frame that has a side image.
         rectify: measure by how many rows the side images are off, and correct it.
         sync_slop_s: largest difference of the stamps of packet and side image, in seconds.
@@ -50,7 +51,7 @@ class DecodeSettings:
 
     steps: int = 1
     seed: int = 0
-    caption: str | None = None
+    caption: str = AUTO
     caption_every: int = 10
     rectify: bool = True
     sync_slop_s: float = 0.03
@@ -101,7 +102,7 @@ class DecodeSession:
         decoder: may be shared with other sessions.
         settings: how to decode; assign new ones at any time.
         live: decode the newest packet alone when several are due, and count the others as overtaken; else all.
-        tell: is given what an owner should know.
+        tell: called with every event: dropped packets, unusable side images, a stream of another model.
     """
 
     def __init__(
@@ -133,7 +134,7 @@ class DecodeSession:
     # ---- what comes in
 
     def push_info(self, info: StreamInfo) -> None:
-        """What the stream says of itself has come."""
+        """A StreamInfo has come."""
         self.info = info
         if news := self.guard.announced(info.model_id, info.fingerprint, info.stream_version):
             self._tell(news)
@@ -152,12 +153,8 @@ class DecodeSession:
             header = inspect(data)
         except BitstreamError as error:
             return self._refuse("damaged", str(error), sequence)
-        allowed, news = self.guard.packet(header.fingerprint_byte)
-        if news:
-            self._tell(news)
-        if not allowed:
-            self.drops.count("wrong_model")
-            return False
+        if problem := self.guard.refuses(header.fingerprint_byte):
+            return self._refuse("wrong_model", problem, sequence)
         if problem := self._size_problem(header):
             return self._refuse("damaged", problem, sequence)
         packet = _Packet(data, header, sequence, stamp_ns, now, tag)
@@ -176,7 +173,7 @@ class DecodeSession:
             source: H x W x 3 uint8 RGB of any size, or a function that returns it or raises ImageError; called by
                 `poll`.
             stamp_ns, now: as for packets.
-            source_bytes: memory that such a function holds on to; counts towards `side_history_mb`.
+            source_bytes: memory that such a function keeps in use; counts towards `side_history_mb`.
         """
         with self._lock:
             self._apply_settings()
@@ -194,7 +191,7 @@ class DecodeSession:
 
     @property
     def pairing_problem(self) -> str:
-        """Why side images may be wrong or missing, for health reports; empty when nothing is known to be the matter."""
+        """Why side images may be wrong or missing, for health reports; empty when nothing is known to be wrong."""
         pairer = self._pairer
         for what, problem in (("packets", pairer.packet_stamps.problem), ("side images", pairer.side_stamps.problem)):
             if problem:
@@ -264,13 +261,15 @@ class DecodeSession:
         except BitstreamError as error:
             self._refuse("damaged", str(error), packet.sequence)
             return None
+        if news := self.guard.confirmed():
+            self._tell(news)
         arrival = self.sequence.arrived(packet.sequence, packet.stamp_ns)
         if arrival is not Arrival.NEXT:
             self.drops.count(arrival.value)
             return None
         side = self._side_image(pair.side, packet.header)
         caption_started = time.perf_counter()
-        caption = self._captions.caption(side, fixed=settings.caption, every=settings.caption_every)
+        caption = self._captions.caption(side, wanted=settings.caption, every=settings.caption_every)
         caption_ms = (time.perf_counter() - caption_started) * 1e3
         try:
             result = self.decoder.decode(
@@ -348,7 +347,7 @@ class DecodeSession:
             side.settle(lambda image: self._scaled(image, size))
         except MdicError as error:
             self.unusable_sides += 1
-            self._tell(Event("warning", f"side image not usable: {error}", "bad_side_image"))
+            self._tell(Event("warning", f"side image not usable: {error}", "bad_side_image", one_frame=True))
 
     def _scaled(self, image: Image, size: tuple[int, int]) -> Image:
         shape, info = image.shape[:2], self.info
@@ -359,7 +358,7 @@ class DecodeSession:
                 f"side images of {shape[0]}x{shape[1]} (height x width) have another shape than the coded camera's "
                 f"{wanted[0]}x{wanted[1]}: squeezed to fit they hardly help. Crop both cameras to one field of view."
             )
-            self._tell(Event("warning", text))
+            self._tell(Event("warning", text, "side_shape"))
         return resize_image(image, *size)
 
     # ---- what both do
@@ -389,7 +388,7 @@ class DecodeSession:
     def _refuse(self, cause: str, text: str, sequence: int) -> bool:
         self.drops.count(cause)
         self.sequence.unread(sequence)
-        self._tell(Event("warning", f"packet dropped ({cause}): {text}", cause))
+        self._tell(Event("warning", f"packet dropped ({cause}): {text}", cause, one_frame=True))
         return False
 
     def _tell_of_stamps(self, what: str, problem: str) -> None:
@@ -398,6 +397,6 @@ class DecodeSession:
                 f"header stamps of the {what} are {problem}: side images are paired by arrival, which is right only "
                 "while both ways take equally long. Make the camera driver fill header.stamp."
             )
-            self._tell(Event("warning", text))
+            self._tell(Event("warning", text, "stamps"))
         else:
-            self._tell(Event("info", f"header stamps of the {what} advance again: pairing by stamp"))
+            self._tell(Event("info", f"header stamps of the {what} advance again: pairing by stamp", "stamps"))

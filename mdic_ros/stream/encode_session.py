@@ -42,7 +42,7 @@ class CodedFrame:
         sequence: counts the packets of the session, from 0, modulo 2^32.
         rate_point: the one that was sent, 0 = coarsest.
         size: height and width of the coded image in pixels.
-        info: what the other end must know before this packet; None when it knows.
+        info: the StreamInfo to send before this packet; None when nothing in it has changed.
     """
 
     data: bytes
@@ -84,7 +84,7 @@ class EncodeSession:
     Args:
         encoder: may be shared with other sessions.
         settings: how to encode; assign new ones at any time.
-        tell: is given what an owner should know.
+        tell: called with every event: dropped frames, stamps that cannot be trusted.
     """
 
     def __init__(self, encoder: Encoder, settings: EncodeSettings | None = None, tell: Tell = ignore) -> None:
@@ -170,7 +170,7 @@ class EncodeSession:
 
     def _refuse(self, cause: str, text: str) -> Refused:
         self.drops.count(cause)
-        self._tell(Event("warning", f"frame dropped ({cause}): {text}", cause))
+        self._tell(Event("warning", f"frame dropped ({cause}): {text}", cause, one_frame=True))
         return Refused(cause, text)
 
     def _tell_of_stamps(self) -> None:
@@ -179,6 +179,6 @@ class EncodeSession:
                 f"header stamps of the images are {self._stamps.problem}: the decoder cannot tell which side image "
                 "belongs to a frame and pairs by arrival. Make the camera driver fill header.stamp."
             )
-            self._tell(Event("warning", text))
+            self._tell(Event("warning", text, "stamps"))
         else:
-            self._tell(Event("info", "header stamps of the images advance again"))
+            self._tell(Event("info", "header stamps of the images advance again", "stamps"))

@@ -18,13 +18,15 @@ class Event:
     Attributes:
         severity: how bad it is.
         text: a sentence for people.
-        cause: for a dropped frame or an unusable side image the short word that its counter has; empty for news that
-            comes once.
+        kind: a short word for what it is about; for a dropped frame the name of its counter. An owner that limits how
+            often it repeats itself does so for each kind.
+        one_frame: whether it is about one packet or image; otherwise it is about the stream as a whole.
     """
 
     severity: Severity
     text: str
-    cause: str = ""
+    kind: str
+    one_frame: bool = False
 
 
 Tell = Callable[[Event], None]

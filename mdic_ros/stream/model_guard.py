@@ -7,62 +7,65 @@ from mdic_ros.stream.events import Event
 
 
 class ModelGuard:
-    """Compares what the stream says of its model with the decoder's own; reports every change once.
+    """Compares the model that a stream names with the decoder's own.
 
-    StreamInfo carries the whole fingerprint, every packet its first byte. Either one that differs is enough to refuse.
+    StreamInfo carries the whole fingerprint, every packet its first byte. Either one that differs is enough to refuse a
+    packet. Anybody can write that byte, so a packet that is refused says little about the stream: it is a `problem` of
+    the stream only until a StreamInfo, or a packet that passed its check, has shown that the stream is of our model.
 
     Args:
         model_id, fingerprint: of the decoder's bundle.
     """
 
     def __init__(self, model_id: str, fingerprint: str) -> None:
-        self._model_id = model_id
         self._fingerprint = fingerprint
-        self._stream_problem: str | None = None
-        self._packet_problem: str | None = None
-        self._told: str | None = None
+        self._own = f"{model_id} {fingerprint[:8]}"
+        self._announced_problem = ""
+        self._packet_problem = ""
+        self._confirmed = False
 
     @property
-    def problem(self) -> str | None:
-        """Why packets are being refused now; None when they are not."""
-        return self._stream_problem or self._packet_problem
+    def problem(self) -> str:
+        """Why no packet of the stream can be decoded now; empty when nothing is known to be wrong."""
+        return self._announced_problem or ("" if self._confirmed else self._packet_problem)
 
     def announced(self, model_id: str, fingerprint: str, stream_version: int) -> Event | None:
-        """A StreamInfo has come; what is new, if anything is."""
-        self._packet_problem = None
+        """A StreamInfo has come; returns what has changed by it."""
+        before = self.problem
         if stream_version != VERSION:
-            self._stream_problem = (
+            self._announced_problem = (
                 f"unknown container version {stream_version} (this decoder reads {VERSION}); all packets of the stream "
                 "are dropped. Install the same release of mdic_ros on both ends."
             )
-        elif fingerprint == self._fingerprint:
-            self._stream_problem = None
-        else:
-            self._stream_problem = (
-                f"wrong model: the stream is of {model_id} {fingerprint[:8]}, this decoder has {self._own}; "
-                "all of its packets are dropped. Give both ends the same bundle (model)."
+        elif fingerprint != self._fingerprint:
+            self._announced_problem = (
+                f"the stream is of the model {model_id} {fingerprint[:8]}, this decoder has {self._own}; all of its "
+                "packets are dropped. Give both ends the same model."
             )
-        return self._news()
+        else:
+            self._announced_problem = ""
+            self._confirmed = True
+        return self._news(before)
 
-    def packet(self, fingerprint_byte: int) -> tuple[bool, Event | None]:
-        """A packet has come: whether it may be decoded, and what is new."""
+    def refuses(self, fingerprint_byte: int) -> str:
+        """Why a packet with this byte in its header must not be decoded; empty if it may be."""
+        if self._announced_problem:
+            return self._announced_problem
         if fingerprint_byte == int(self._fingerprint[:2], 16):
-            self._packet_problem = None
-        else:
-            self._packet_problem = (
-                f"wrong model: packets of a bundle whose fingerprint begins with {fingerprint_byte:02x}, "
-                f"this decoder has {self._own}; they are dropped. Give both ends the same bundle (model)."
-            )
-        return self.problem is None, self._news()
+            return ""
+        difference = f"{fingerprint_byte:02x}, this decoder has {self._own}. Give both ends the same model."
+        self._packet_problem = f"packets are of a model whose fingerprint begins with {difference}"
+        return f"it is of a model whose fingerprint begins with {difference}"
 
-    @property
-    def _own(self) -> str:
-        return f"{self._model_id} {self._fingerprint[:8]}"
+    def confirmed(self) -> Event | None:
+        """A packet has passed its check, which takes our model; returns what has changed by it."""
+        before = self.problem
+        self._confirmed = True
+        return self._news(before)
 
-    def _news(self) -> Event | None:
-        if self.problem == self._told:
+    def _news(self, before: str) -> Event | None:
+        if self.problem == before:
             return None
-        self._told = self.problem
-        if self.problem is None:
-            return Event("info", f"the stream is of {self._own} now: decoding")
-        return Event("error", self.problem)
+        if self.problem:
+            return Event("error", self.problem, "model")
+        return Event("info", f"the stream is of {self._own} now: decoding", "model")

@@ -1,14 +1,14 @@
-"""What is said of a stream and of each of its pictures: StreamInfo and DecodeReport, built here and nowhere else.
+"""StreamInfo, which describes a stream, and DecodeReport, which describes a picture.
 
-Field names, units and ranges are those of `msg/StreamInfo.msg` and `msg/DecodeReport.msg`; a node or a bag writer makes
-the message of it by adding the header.
+They are built here and nowhere else. Field names, units and ranges are those of `msg/StreamInfo.msg` and
+`msg/DecodeReport.msg`; a node or a bag writer adds the header and has the message.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,7 +26,7 @@ class StreamInfoError(MdicError):
 
 
 class Calibration(Protocol):
-    """What a session asks of a camera's calibration; `mdic_ros.datasets.CameraInfo` is one."""
+    """What a session needs from a camera's calibration; `mdic_ros.datasets.CameraInfo` is one."""
 
     def same_as(self, other: Any) -> bool:
         """Whether all numbers are equal."""
@@ -64,12 +64,12 @@ class StreamInfo:
         return bool(self.calibration.same_as(other.calibration))
 
 
-def read_stream_info(message: Any, calibration: Any = None) -> StreamInfo:
+def read_stream_info(message: Any, to_calibration: Callable[[Any], Any]) -> StreamInfo:
     """A received `mdic_ros/msg/StreamInfo`, checked: it may come from anybody.
 
     Args:
         message: the message, of rclpy or of rosbags.
-        calibration: its camera_info as the caller keeps calibrations.
+        to_calibration: makes of its camera_info what the caller keeps as a calibration.
 
     Raises:
         StreamInfoError: a text or number is outside the range that the message definition gives.
@@ -82,21 +82,19 @@ def read_stream_info(message: Any, calibration: Any = None) -> StreamInfo:
     _check(re.fullmatch(r"[0-9a-f]{64}", message.fingerprint), "fingerprint")
     _check(1 <= message.stream_version <= 15, "stream_version")
     _check(1 <= message.rate_points <= MAX_SCALES, "rate_points")
-    check_calibration(message.camera_info)
+    problem = calibration_problem(message.camera_info)
+    _check(not problem, f"camera_info.{problem}")
     fields = {name: getattr(message, name) for name in StreamInfo.__dataclass_fields__ if name != "calibration"}
-    return StreamInfo(**fields, calibration=calibration)
+    return StreamInfo(**fields, calibration=to_calibration(message.camera_info))
 
 
-def check_calibration(camera_info: Any) -> None:
-    """Bounded texts and finite numbers in a `sensor_msgs/CameraInfo`.
-
-    Raises:
-        StreamInfoError: they are not.
-    """
-    _check(len(camera_info.distortion_model) <= _MAX_TEXT, "camera_info.distortion_model")
-    _check(len(camera_info.d) <= _MAX_NUMBERS, "camera_info.d")
-    for name in ("d", "k", "r", "p"):
-        _check(_finite(getattr(camera_info, name)), f"camera_info.{name}")
+def calibration_problem(camera_info: Any) -> str:
+    """The field of a `sensor_msgs/CameraInfo` that is too long or not finite; empty if there is none."""
+    if len(camera_info.distortion_model) > _MAX_TEXT:
+        return "distortion_model"
+    if len(camera_info.d) > _MAX_NUMBERS:
+        return "d"
+    return next((name for name in ("d", "k", "r", "p") if not _finite(getattr(camera_info, name))), "")
 
 
 def _finite(numbers: Iterable[float]) -> bool:
@@ -105,7 +103,7 @@ def _finite(numbers: Iterable[float]) -> bool:
 
 def _check(good: object, what: str) -> None:
     if not good:
-        raise StreamInfoError(f"stream_info refused: its {what} is out of range; no encoder of mdic_ros sends that")
+        raise StreamInfoError(f"its {what} is out of range; no encoder of mdic_ros sends that")
 
 
 @dataclass(frozen=True)

@@ -233,6 +233,25 @@ class TestEncode:
         assert len(summary.failures) == 1
         assert [m.sequence for m in read(tmp_path / "c", "/stereo/left/bitstream")] == [0, 1, 2]
 
+    @pytest.mark.parametrize("cut", [False, True])
+    def test_a_bad_calibration_is_left_out(self, street: Path, tmp_path: Path, encoder: Encoder, cut: bool) -> None:
+        with BagReader(street) as reader, BagWriter(tmp_path / "b") as writer:
+            for message in reader.messages():
+                data = message.data
+                if message.topic == "/stereo/left/camera_info" and cut:
+                    writer.write_bytes(message.topic, message.msgtype, data[:60], message.time_ns)
+                elif message.topic == "/stereo/left/camera_info":
+                    info = reader.decode(message)
+                    info.p = np.full(12, np.nan)
+                    writer.write(message.topic, info, message.time_ns)
+                else:
+                    writer.write_bytes(message.topic, message.msgtype, data, message.time_ns)
+        summary = encode_recording(tmp_path / "b", tmp_path / "c", encoder, CODED)
+        assert len(summary.sizes) == 4 and summary.failures == []
+        assert len(summary.notes) == 1 and "calibration" in summary.notes[0]
+        (stream_info,) = read(tmp_path / "c", "/stereo/left/stream_info")
+        assert stream_info.camera_info.p[0] == 0.0  # unknown
+
     def test_left_camera_alone(self, street: Path, tmp_path: Path, encoder: Encoder) -> None:
         lonely = rewrite(street, tmp_path / "l", lambda topic, m: m if "left" in topic else None)
         with pytest.raises(DatasetError, match="no stereo pair"):
@@ -388,6 +407,59 @@ class TestDecode:
         with pytest.raises(DatasetError, match=r"mdic_other.*--model"):
             decode_bag(rewrite(coded, tmp_path / "b", change), tmp_path / "d", decoder)
         assert not (tmp_path / "d").exists()
+
+    @pytest.mark.parametrize("change", [{"encoding": "x" * 99}, {"fingerprint": "?"}, {"k": np.full(9, np.nan)}, {}])
+    def test_a_bad_stream_info_costs_itself_alone(
+        self, coded: Path, tmp_path: Path, decoder: Decoder, change: dict[str, Any]
+    ) -> None:
+        """Out of range or (without a change) cut off; before the good one, and in the middle of the packets."""
+        with BagReader(coded) as reader, BagWriter(tmp_path / "b") as writer:
+            for message in reader.messages():
+                writer.write_bytes(message.topic, message.msgtype, message.data, message.time_ns)
+                if not message.topic.endswith("stream_info"):
+                    continue
+                bad = reader.decode(message)
+                for name, value in change.items():
+                    setattr(bad.camera_info if name == "k" else bad, name, value)
+                for time_ns in (message.time_ns - 1, message.time_ns + 150 * MS):
+                    if change:
+                        writer.write(message.topic, bad, time_ns)
+                    else:
+                        writer.write_bytes(message.topic, message.msgtype, message.data[:-40], time_ns)
+        describe_bag(tmp_path / "b")  # whatever is in it
+        summary = decode_bag(tmp_path / "b", tmp_path / "d", decoder)
+        assert (len(summary.sizes), summary.without_side) == (4, 0)
+        assert [text.split(" recorded at")[0] for text in summary.failures] == ["stream_info"] * 2
+        assert len(read(tmp_path / "d", "/stereo/left/camera_info")) == 4  # by the good one
+
+    def test_packets_after_a_stream_info_of_another_model_are_counted(
+        self, coded: Path, tmp_path: Path, decoder: Decoder
+    ) -> None:
+        with BagReader(coded) as reader, BagWriter(tmp_path / "b") as writer:
+            for message in reader.messages():
+                writer.write_bytes(message.topic, message.msgtype, message.data, message.time_ns)
+                if message.topic.endswith("stream_info"):
+                    other = reader.decode(message)
+                    other.fingerprint, other.model_id = "0" * 64, "mdic_other"
+                    writer.write(message.topic, other, message.time_ns + 150 * MS)
+        summary = decode_bag(tmp_path / "b", tmp_path / "d", decoder)
+        assert len(summary.sizes) == 2
+        assert len(summary.failures) == 2 and all("packet dropped (wrong_model)" in text for text in summary.failures)
+        assert len(summary.notes) == 1 and "mdic_other" in summary.notes[0]
+
+    def test_packets_of_another_model_without_stream_info_are_counted(
+        self, coded: Path, tmp_path: Path, decoder: Decoder
+    ) -> None:
+        def change(topic: str, message: Any) -> Any:
+            if topic.endswith("bitstream") and message.sequence < 3:
+                data = message.data.copy()
+                data[1] ^= 0xFF
+                message.data = data
+            return None if topic.endswith("stream_info") else message
+
+        summary = decode_bag(rewrite(coded, tmp_path / "b", change), tmp_path / "d", decoder)
+        assert len(summary.sizes) == 1
+        assert len(summary.failures) == 3 and "fingerprint begins with" in summary.failures[0]
 
     def test_without_stream_info(self, coded: Path, tmp_path: Path, decoder: Decoder) -> None:
         """Geometry and check symbols travel in the packets; only the calibration is lost."""

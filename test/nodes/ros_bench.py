@@ -132,8 +132,12 @@ class Bench:
 
     def launch(self, module: str, *arguments: str) -> subprocess.Popen[str]:
         """Run a node in a process of its own; its output goes to `process.stdout`."""
+        return self.python("-m", f"mdic_ros.nodes.{module}", "--ros-args", *arguments)
+
+    def python(self, *arguments: str) -> subprocess.Popen[str]:
+        """Run Python in the domain of this bench; its output goes to `process.stdout`."""
         process = subprocess.Popen(
-            [sys.executable, "-m", f"mdic_ros.nodes.{module}", "--ros-args", *arguments],
+            [sys.executable, *arguments],
             env={**os.environ, **environment(self.domain)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

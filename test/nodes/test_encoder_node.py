@@ -1,3 +1,4 @@
+import math
 import time
 
 import numpy as np
@@ -101,6 +102,22 @@ def test_images_that_are_not_rectified_are_warned_of(bench: Bench, tiny_bundle, 
     bench.wait(lambda: packets, "no packet")
     bench.wait(lambda: statuses and "not rectified (D is not 0" in last_status(statuses)[1], "not in the diagnostics")
     assert "image_rect" in capfd.readouterr().err
+
+
+def test_a_calibration_that_decoders_would_refuse_is_not_sent(bench: Bench, tiny_bundle, picture, capfd):
+    node = bench.start(EncoderNode, model=str(tiny_bundle))
+    packets = bench.listen(Bitstream, "bitstream", BEST_EFFORT)
+    stream_infos = bench.listen(StreamInfo, "stream_info", LATCHED)
+    images, infos = bench.publisher(Image, "image"), bench.publisher(CameraInfo, "camera_info")
+    bench.settle()
+    infos.publish(CameraInfo(height=64, width=128, k=[math.nan] * 9))
+    infos.publish(CameraInfo(height=64, width=128, k=[50.0, 0, 64, 0, 50, 32, 0, 0, 1]))
+    bench.wait(lambda: node._camera_info.k[0] == 50.0, "the good camera_info is refused")
+    infos.publish(CameraInfo(height=64, width=128, k=[60.0] * 9, p=[math.inf] * 12))
+    images.publish(raw(picture, 1))
+    bench.wait(lambda: packets and stream_infos, "no packet")
+    assert stream_infos[0].camera_info.k[0] == 50.0
+    assert "camera_info refused: k is not finite" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("form", ["jpeg", "png"])

@@ -4,7 +4,6 @@ import itertools
 import os
 import re
 import signal
-import subprocess
 import sys
 
 import pytest
@@ -14,7 +13,7 @@ pytest.importorskip("mdic_ros.msg", reason="needs the built messages: run throug
 
 import rclpy
 from mdic_ros.msg import DecodeReport
-from ros_bench import PATIENCE_S, Bench, environment
+from ros_bench import PATIENCE_S, Bench
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -61,15 +60,7 @@ def launch(bench: Bench):
     """Function: command line -> play_when_ready in a process of its own."""
 
     def launch(*arguments):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mdic_ros.nodes.play_when_ready", *arguments],
-            env={**os.environ, **environment(bench.domain)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        bench.processes.append(process)
-        return process
+        return bench.python("-m", "mdic_ros.nodes.play_when_ready", *arguments)
 
     return launch
 

@@ -1,9 +1,6 @@
 """Nodes stop on a signal: quickly, quietly, with exit code 0."""
 
-import os
 import signal
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -12,7 +9,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2: run through `make test`")
 pytest.importorskip("mdic_ros.msg", reason="needs the built messages: run through `make test`")
 
 from mdic_ros.msg import Bitstream
-from ros_bench import BEST_EFFORT, PATIENCE_S, Bench, environment, raw
+from ros_bench import BEST_EFFORT, PATIENCE_S, Bench, raw
 from sensor_msgs.msg import Image
 
 from mdic_ros.errors import MdicError
@@ -79,15 +76,7 @@ def run_node(bench: Bench, tmp_path):
             "    def stop(self, timeout): return True\n"
             "run('some', Some, sys.argv)\n"
         )
-        process = subprocess.Popen(
-            [sys.executable, str(script), *arguments],
-            env={**os.environ, **environment(bench.domain)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        bench.processes.append(process)
-        return process
+        return bench.python(str(script), *arguments)
 
     return run_node
 

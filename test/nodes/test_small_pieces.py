@@ -1,8 +1,11 @@
-"""Meters and health."""
+"""Meters, health, and the log of a session."""
 
 import math
+from types import SimpleNamespace
 
 from mdic_ros.nodes.diagnostics import Health, Level, Meter, drop_values
+from mdic_ros.nodes.session_log import SessionLog
+from mdic_ros.stream.events import Event
 
 
 def test_meter_forgets():
@@ -30,3 +33,21 @@ def test_health_keeps_the_first_of_the_worst():
     health.worse(Level.WARN, "d")
     assert (health.level, health.message) == (Level.ERROR, "c")
     assert drop_values({"wrong_model": 3}) == {"dropped: wrong model": "3"}
+
+
+def test_a_kind_of_event_is_logged_once_in_five_seconds_and_hides_no_other_kind():
+    now, lines = [0.0], []
+    methods = {name: lambda text, name=name: lines.append((name, text)) for name in ("info", "warning", "error")}
+    log = SessionLog(SimpleNamespace(**methods), clock=lambda: now[0])
+    for tenth in range(60):
+        now[0] = tenth / 10
+        log(Event("warning", f"packet {tenth} is damaged", "damaged", one_frame=True))
+        log(Event("error" if tenth % 2 else "info", f"model {tenth}", "model"))
+    assert lines == [
+        ("warning", "packet 0 is damaged"),
+        ("info", "model 0"),
+        ("error", "model 1"),
+        ("warning", "packet 50 is damaged"),
+        ("info", "model 50"),
+        ("error", "model 51"),
+    ]

@@ -154,7 +154,26 @@ def test_another_model_is_refused_until_the_right_one_comes(session, decoder, pa
     assert session.drops.by_cause() == {"wrong_model": 1}
     session.push_info(stream_info(decoder))
     assert session.push_packet(packets[0], 1, T0, 0.0)
-    assert [event.severity for event in events] == ["error", "info"]
+    assert [(event.severity, event.kind) for event in events] == [
+        ("error", "model"),
+        ("warning", "wrong_model"),
+        ("info", "model"),
+    ]
+
+
+def test_forged_fingerprints_between_good_packets_change_nothing_but_their_count(session, packets, events):
+    session.settings = DecodeSettings(caption="", side_wait_s=0.0)
+    pictures = []
+    for index in range(6):
+        forged = bytes([packets[0][0], packets[0][1] ^ (index + 1)]) + packets[0][2:]
+        assert not session.push_packet(forged, index, T0 + index, 0.0)
+        assert session.push_packet(packets[index], index, T0 + index, 0.0)
+        pictures += session.poll(0.0)
+        assert session.guard.problem == ""
+    assert [picture.report.sequence for picture in pictures] == list(range(6))
+    assert session.drops.by_cause() == {"wrong_model": 6}
+    # The first packet came before any that was checked, so the model was in doubt until then.
+    assert [(event.severity, event.kind) for event in events if not event.one_frame] == [("info", "model")]
 
 
 def test_a_damaged_side_image_costs_the_side_image_alone(session, packets, events):
@@ -166,7 +185,7 @@ def test_a_damaged_side_image_costs_the_side_image_alone(session, packets, event
     (picture,) = session.poll(0.0)
     assert not picture.report.side_used
     assert session.unusable_sides == 1
-    assert [event.cause for event in events] == ["bad_side_image"]
+    assert [(event.kind, event.one_frame) for event in events] == [("bad_side_image", True)]
 
 
 def test_a_side_image_of_another_shape_is_warned_of_once(session, decoder, packets, views, events):

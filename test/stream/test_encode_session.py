@@ -88,7 +88,7 @@ def test_a_bad_image_costs_itself_alone(encoder, views):
         refused = session.push(source, stamp, 0.0)
         assert isinstance(refused, Refused) and refused.cause == "bad_image"
     assert session.drops.by_cause() == {"bad_image": 3}
-    assert [event.cause for event in events] == ["bad_image"] * 3
+    assert [event.kind for event in events] == ["bad_image"] * 3
     frame = session.push(views[0][0], 2, 0.1)
     assert isinstance(frame, CodedFrame) and frame.sequence == 0
 
