@@ -19,7 +19,7 @@ from mdic_ros.codec.bundle import WORKSTATION, Bundle
 from mdic_ros.codec.clock import Clock
 from mdic_ros.codec.components import load
 from mdic_ros.codec.entropy_coding import EntropyCoder
-from mdic_ros.codec.images import Image, check_image, mirrored
+from mdic_ros.codec.images import Image, check_image, mirrored, to_pixels
 from mdic_ros.codec.precision import Dtype, choose_dtype
 from mdic_ros.codec.prior import load_prior
 from mdic_ros.errors import ImageError, MdicError
@@ -196,10 +196,11 @@ class Decoder:
         z_text = self._encode_text(mirrored_caption(caption) if info.view == "right" else caption)
         z_empty = self._encode_text("") if self._guidance != 1 else None
         clock.lap("caption")
+        sides = [self.mdic.side(self._pixels(view, info)) for view in views]
         picture, condition = self.mdic.reconstruct(
             self._on_device(packet),
             feature_grid(info.height, info.width),
-            [self.mdic.side(self._pixels(view, info)) for view in views],
+            sides or [self.mdic.no_side(padded_size(info.height, info.width))],
             z_text,
             steps=steps,
             seed=seed,
@@ -247,12 +248,14 @@ class Decoder:
         return [torch.from_numpy(grid).to(self.device)[None] for grid in packet.tokens]
 
     def _pixels(self, view: SideView, info: BitstreamInfo) -> Tensor:
-        """A view as the networks take it: (1, 3, H', W') float32 in [-1, 1], padded, its row offset corrected."""
-        pixels = _to_tensor(view.image, self.device, mirror=info.view == "right")
+        """A view as the networks take it, see `to_pixels`, its row offset corrected."""
+        pixels = torch.from_numpy(to_pixels(view.image, mirror=info.view == "right")).to(self.device)
         if view.row_offset:
-            pixels = shift_rows(pixels, view.row_offset)
-        rows, columns = padded_size(info.height, info.width)
-        return F.pad(pixels, (0, columns - info.width, 0, rows - info.height), mode="replicate")
+            rows, columns = pixels.shape[-2:]
+            # Without the padding, which has to repeat the border of the result.
+            shifted = shift_rows(pixels[:, :, : info.height, : info.width], view.row_offset)
+            pixels = F.pad(shifted, (0, columns - info.width, 0, rows - info.height), mode="replicate")
+        return pixels
 
     def _encode_text(self, caption: str) -> Tensor:
         if caption not in self._text:
@@ -272,13 +275,6 @@ def _check_view(view: SideView, info: BitstreamInfo) -> None:
         )
     if not abs(view.row_offset) <= MAX_ROWS:
         raise ValueError(f"row_offset must be -{MAX_ROWS} to {MAX_ROWS} rows, not {view.row_offset}")
-
-
-def _to_tensor(image: Image, device: torch.device, mirror: bool) -> Tensor:
-    """H x W x 3 uint8 RGB to (1, 3, H, W) float32 in [-1, 1], as it is or mirrored."""
-    # A copy: images that wrap a message are read-only, and flipped ones have strides that torch does not take.
-    pixels = torch.from_numpy((image[:, ::-1] if mirror else image).copy()).to(device).permute(2, 0, 1)[None]
-    return pixels.float() / 127.5 - 1
 
 
 def _to_image(picture: Tensor, info: BitstreamInfo) -> Image:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 Dtype = Literal["auto", "float32", "bfloat16"]
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)  #: what a decoder can be asked for; nodes and commands offer these
 
 #: Flags of Linux for units that multiply bfloat16: x86-64's two, and ARM's.
 _FLAGS = ("amx_bf16", "avx512_bf16", "bf16")
@@ -31,15 +32,15 @@ def choose_dtype(asked: Dtype, device: str, cpuinfo: Path = Path("/proc/cpuinfo"
     pictures.
 
     Args:
-        asked: one of `Dtype`.
+        asked: one of `DTYPES`.
         device: kind of the device where the networks run: "cpu", "cuda" ...
         cpuinfo: see `cpu_unit`.
 
     Raises:
-        ValueError: none of `Dtype`.
+        ValueError: none of `DTYPES`.
     """
-    if asked not in get_args(Dtype):
-        raise ValueError(f"dtype is one of {', '.join(get_args(Dtype))}, not {asked!r}")
+    if asked not in DTYPES:
+        raise ValueError(f"dtype is one of {', '.join(DTYPES)}, not {asked!r}")
     if asked != "auto":
         return asked
     return "bfloat16" if device == "cpu" and cpu_unit(cpuinfo) else "float32"

@@ -93,7 +93,7 @@ class MDIC(nn.Module):
         Args:
             tokens: of the first grids, coarse to fine, (B, h_k, w_k) int64 each; at least one.
             grid: rows and columns of the feature grid, (H/16, W/16).
-            views: views beside the packet, see `side`; one or none today.
+            views: views beside the packet, see `side`; one today, which `no_side` stands in for where there is none.
             z_text: encoded captions (B, L, D).
             steps: denoising steps. One is trained for the least squared error, more for pictures that look real.
             seed: of the noise that the denoiser starts from.
@@ -105,12 +105,12 @@ class MDIC(nn.Module):
             Pictures (B, 3, H, W), about [-1, 1], and what they were conditioned on.
 
         Raises:
-            ValueError: no tokens, or more than one view.
+            ValueError: no tokens, or not one view.
         """
-        if len(views) > 1:
+        if len(views) != 1:
             raise ValueError(f"{len(views)} views beside the packet, the networks take one")
+        side = views[0]
         x_hat = self.quantizer.dequantize(tokens, grid)
-        side = views[0] if views else self.no_side((self._stride * grid[0], self._stride * grid[1]), x_hat.shape[0])
         condition = self.condition(x_hat, side)
         lap("side")
         # On the CPU, so that one seed is one noise on every device.
@@ -119,11 +119,6 @@ class MDIC(nn.Module):
         lap("denoise")
         picture, _ = self.pixels(z, condition, side, torch.full_like(side.present, float(steps > 1)))
         return picture, condition
-
-    @property
-    def _stride(self) -> int:
-        """Pixels to a position of the feature grid: two positions of the latent."""
-        return 2 * downscale(self.vae)
 
     def side(self, image: Tensor, present: Tensor | None = None) -> Side:
         """Analyses side images.
@@ -141,7 +136,12 @@ class MDIC(nn.Module):
         return Side(image, z_y, partial[-1] * present, present, commitment)
 
     def no_side(self, size: tuple[int, int], batch: int = 1) -> Side:
-        """Stands in for a missing side image of H x W pixels."""
+        """Stands in for a missing side image.
+
+        Args:
+            size: H and W of the padded picture, pixels.
+            batch: B.
+        """
         device = next(self.parameters()).device
         h, w = size[0] // downscale(self.vae), size[1] // downscale(self.vae)
         channels, features = self.vae.config.latent_channels, self.quantizer.config.features

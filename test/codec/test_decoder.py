@@ -14,6 +14,7 @@ from mdic_ros.codec import BitstreamError, Bundle, Decoder, Encoder, ParsedPacke
 from mdic_ros.codec.bitstream import feature_grid, split
 from mdic_ros.codec.bundle import write_index
 from mdic_ros.codec.entropy_coding import EntropyCoder
+from mdic_ros.codec.images import to_pixels
 from mdic_ros.codec.prior import load_prior
 from mdic_ros.datasets import open_stereo
 from mdic_ros.errors import ImageError
@@ -161,6 +162,17 @@ def test_bad_arguments_say_what_is_allowed(scene, encoder, decoder, tiny_bundle)
             decoder.decode(packet, steps=steps)
     with pytest.raises(ValueError, match="auto, float32, bfloat16, not 'half'"):
         Decoder.from_pretrained(tiny_bundle, dtype="half")
+
+
+@pytest.mark.parametrize("view", ["left", "right"])
+def test_a_side_image_is_prepared_as_the_encoder_prepares_its_own(scene, encoder, decoder, view):
+    image = scene(65, 129)
+    info = inspect(encoder.encode(image, view=view))
+    expected = to_pixels(image, mirror=view == "right")
+    np.testing.assert_array_equal(decoder._pixels(SideView(image), info).numpy(), expected)
+    lower = decoder._pixels(SideView(image, 2.0), info).numpy()
+    np.testing.assert_allclose(lower[:, :, :63, :129], expected[:, :, 2:65, :129], atol=1e-4)
+    np.testing.assert_allclose(lower[:, :, 63:], np.repeat(expected[:, :, 64:65], 65, 2), atol=1e-4)
 
 
 def test_a_packet_of_another_model_is_refused(scene, encoder, other_bundle):

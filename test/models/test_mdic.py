@@ -54,7 +54,7 @@ def test_without_a_view_nothing_is_shared(mdic: MDIC, tokens: list[Tensor]) -> N
     z_text = torch.randn(2, 7, 32)
     absent = mdic.side(torch.rand(2, 3, 64, 128), torch.zeros(2, 1, 1, 1))
     with torch.inference_mode():
-        picture, condition = mdic.reconstruct(tokens, GRID, [], z_text)
+        picture, condition = mdic.reconstruct(tokens, GRID, [mdic.no_side((64, 128), 2)], z_text)
         same, _ = mdic.reconstruct(tokens, GRID, [absent], z_text)
     assert not condition.mask.any() and torch.equal(picture, same)
 
@@ -64,14 +64,15 @@ def test_one_step_is_for_the_least_error_and_more_are_for_looks(mdic: MDIC, toke
     hook = mdic.detail_refiner.register_forward_pre_hook(lambda _, inputs: told.extend(inputs[-1].flatten().tolist()))
     with torch.inference_mode():
         for steps in (1, 2, 10):
-            mdic.reconstruct(tokens, GRID, [], torch.randn(2, 7, 32), steps=steps)
+            mdic.reconstruct(tokens, GRID, [mdic.no_side((64, 128), 2)], torch.randn(2, 7, 32), steps=steps)
     hook.remove()
     np.testing.assert_array_equal(told, [0, 0, 1, 1, 1, 1])
 
 
-def test_more_views_than_the_networks_take_are_refused(mdic: MDIC, tokens: list[Tensor]) -> None:
+def test_the_networks_take_one_view_and_some_tokens(mdic: MDIC, tokens: list[Tensor]) -> None:
     view = mdic.side(torch.zeros(2, 3, 64, 128))
-    with pytest.raises(ValueError, match="2 views"):
-        mdic.reconstruct(tokens, GRID, [view, view], torch.randn(2, 7, 32))
+    for views in ([], [view, view]):
+        with pytest.raises(ValueError, match=f"{len(views)} views"):
+            mdic.reconstruct(tokens, GRID, views, torch.randn(2, 7, 32))
     with pytest.raises(ValueError, match="no indices"):
         mdic.reconstruct([], GRID, [view], torch.randn(2, 7, 32))
