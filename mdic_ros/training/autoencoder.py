@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
+from pydantic import AfterValidator, NonNegativeFloat
 from torch import Tensor
 
-from mdic_ros.models.autoencoder import decode_latent, encode_latent
+from mdic_ros.models.autoencoder import decode_latent, downscale, encode_latent
 from mdic_ros.training.bundling import write_component
+from mdic_ros.training.config import Options, builds
 from mdic_ros.training.data import Batch
 
 #: A 2.9 M-parameter /8 autoencoder with eight channels and a 4x4 pixel-unshuffle stem.
@@ -30,13 +32,25 @@ SMALL_VAE = {
 }
 
 
-@dataclass
-class AutoencoderConfig:
+def _check_geometry(vae: dict[str, Any]) -> dict[str, Any]:
+    with torch.device("meta"):
+        network = AutoencoderKL(**vae)
+    factor = downscale(network)
+    if network.config.out_channels != network.config.in_channels:
+        raise ValueError("in_channels and out_channels must be the same")
+    if factor != 8:
+        raise ValueError(f"its latents are {factor} times smaller than the picture, they must be 8 times smaller")
+    return vae
+
+
+class AutoencoderConfig(Options):
     """Stage options, under `autoencoder:` in the YAML."""
 
-    vae: dict = field(default_factory=lambda: dict(SMALL_VAE))
-    kl_weight: float = 1e-6
-    l1_weight: float = 0.1
+    multiple: ClassVar[int] = 8  #: of pixels, that the sides of the crops must be
+    #: all arguments of diffusers' AutoencoderKL
+    vae: Annotated[dict[str, Any], builds(AutoencoderKL), AfterValidator(_check_geometry)] = SMALL_VAE
+    kl_weight: NonNegativeFloat = 1e-6
+    l1_weight: NonNegativeFloat = 0.1
 
 
 class AutoencoderStage:

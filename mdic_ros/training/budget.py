@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 from accelerate.utils import broadcast_object_list
+from pydantic import Field, PositiveFloat, field_validator
 
-from mdic_ros.training.config import ConfigError, as_dataclass, read_yaml
+from mdic_ros.training.config import ConfigError, Options, read_options
 from mdic_ros.training.loop import start_processes
 from mdic_ros.training.sources import TrainingData
 from mdic_ros.training.stages import (
@@ -27,21 +28,21 @@ from mdic_ros.training.stages import (
 _RESERVE_SHARE, _RESERVE_S = 0.02, 10.0
 
 
-@dataclass
-class AllConfig:
+class AllConfig(Options):
     """The options of all.yaml."""
 
-    minutes: float = 101.0  #: for everything: loading data, training, validations, finishing the bundle
-    shares: dict = field(default_factory=dict)  #: stage -> its share of the time; any unit; a stage left out is not run
+    minutes: PositiveFloat = 101.0  #: for everything: loading data, training, validations, finishing the bundle
+    #: stage -> its share of the time, in any unit; a stage that is left out is not run
+    shares: Annotated[dict[str, PositiveFloat], Field(validate_default=True)] = Field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        if not self.minutes > 0:
-            raise ValueError(f"minutes is {self.minutes}, it must be above 0")
-        for stage, share in self.shares.items():
-            if stage not in STAGES or isinstance(share, bool) or not isinstance(share, int | float) or not share > 0:
-                raise ValueError(f"shares.{stage} is {share!r}; write a number above 0 for some of {', '.join(STAGES)}")
-        if not self.shares:
-            raise ValueError(f"shares is empty; write a number above 0 for some of {', '.join(STAGES)}")
+    @field_validator("shares")
+    @classmethod
+    def _check_stages(cls, shares: dict[str, float]) -> dict[str, float]:
+        unknown = [stage for stage in shares if stage not in STAGES]
+        if unknown or not shares:
+            found = f"'{unknown[0]}' is not a stage" if unknown else "it is empty"
+            raise ValueError(f"{found}; write a number above 0 for some of {', '.join(STAGES)}")
+        return shares
 
 
 class _Plan:
@@ -114,7 +115,7 @@ def train_all(
         ConfigError: a YAML is wrong, or captions or held-out drives are; all seen before anything is trained.
         DatasetError: the data cannot be used.
     """
-    options: AllConfig = as_dataclass(f"{config}", read_yaml(config, ("minutes", "shares")), AllConfig)
+    options = read_options(config, AllConfig)
     stages = [stage for stage in STAGES if stage in options.shares]
     configs = {stage: StageConfig(stage, config.parent / f"{stage}.yaml") for stage in stages}
     for stage, stage_config in configs.items():

@@ -12,37 +12,48 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import NonNegativeFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 from transformers import BlipConfig, BlipForConditionalGeneration, PreTrainedTokenizerBase
 
 from mdic_ros.models.captioner import Captioner
 from mdic_ros.models.text import IGNORE, find_nouns, mirrored_caption
-from mdic_ros.training.config import ConfigError
+from mdic_ros.training.config import ConfigError, Options, Share
 from mdic_ros.training.data import Pair
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """Of the images that CLIP and BLIP were trained on, so that BLIP checkpoints and this one take the same input."""
 
 
-@dataclass
-class CaptionerConfig:
+class CaptionerConfig(Options):
     """Stage options, under ``captioner:`` in the YAML."""
 
-    hidden_size: int = 128
-    heads: int = 4
-    vision_layers: int = 4
-    text_layers: int = 2
-    patch_size: int = 16
-    dropout: float = 0.1  #: in the text half
-    label_smoothing: float = 0.1
-    token_dropout: float = 0.3  #: share of the sentence's tokens hidden from the model that must continue it
-    patch_dropout: float = 0.1  #: share of image patches painted over
-    words_weight: float = 1.0  #: of the loss that predicts the words of caption and tags from the image alone
+    hidden_size: PositiveInt = 128
+    heads: PositiveInt = 4
+    vision_layers: PositiveInt = 4
+    text_layers: PositiveInt = 2
+    patch_size: PositiveInt = 16
+    dropout: Share = 0.1  #: in the text half
+    label_smoothing: Share = 0.1
+    token_dropout: Share = 0.3  #: share of the sentence's tokens hidden from the model that must continue it
+    patch_dropout: Share = 0.1  #: share of image patches painted over
+    words_weight: NonNegativeFloat = 1.0  #: of the loss that predicts the words of caption and tags from the image
+
+    @property
+    def multiple(self) -> int:
+        """Of pixels, that the sides of the crops must be."""
+        return self.patch_size
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> Self:
+        if self.hidden_size % self.heads:
+            raise ValueError(f"hidden_size is {self.hidden_size}, it must be a multiple of heads, {self.heads}")
+        return self
 
 
 def build_captioner(

@@ -9,19 +9,19 @@ reaches the encoder through soft assignments, and the offsets of a stereo matche
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from mdic_ros.codec.bitstream import feature_grid
+from mdic_ros.codec.bitstream import MULTIPLE, feature_grid
 from mdic_ros.models.autoencoder import encode_latent
 from mdic_ros.models.detail_refiner import DetailRefiner
 from mdic_ros.models.entropy.model import EntropyModel
@@ -34,7 +34,7 @@ from mdic_ros.models.side_fusion import SideFusion
 from mdic_ros.models.text import IGNORE, NounPredictor, encode_text, mask_nouns, noun_loss
 from mdic_ros.training.autoencoder import psnr
 from mdic_ros.training.bundling import write_component
-from mdic_ros.training.config import ConfigError
+from mdic_ros.training.config import ConfigError, Options, Share, builds
 from mdic_ros.training.data import Batch
 
 #: v-prediction with zero terminal signal (Lin et al., 2024, arXiv 2305.08891): the first step sees noise alone, so a
@@ -63,62 +63,83 @@ SMALL_UNET = {
 }
 
 
-@dataclass
-class SampleConfig:
+#: The grids that `prior` is tried with; the whole is tried with its own.
+_EXAMPLE_GRIDS: dict[str, Any] = {"codebook_size": 1024, "grids": (0.5, 1.0), "groups": (1, 2)}
+
+
+_Channels = Annotated[int, Field(gt=0, multiple_of=8)]
+
+
+class SampleConfig(Options):
     """How samples are drawn, and the weights of their pixel and offset losses: for this stage and for `realism`."""
 
-    rate_share: tuple[float, ...] = (0.08, 0.1, 0.24, 0.12, 0.46)  #: share of samples at each rate point
-    no_side: float = 0.08  #: share of samples without side image
-    foreign_side: float = 0.08  #: share with the side image of another scene, half of these at the coarsest rate point
-    stale: float = 0.1  #: share with a side image that is one to ten frames older, of either camera
-    unrectified: float = 0.08  #: share with a side image that is up to four pixels higher or lower
-    joined: float = 0.4  #: share of pairs whose right part is another pair's
-    no_text: float = 0.05  #: share without caption
-    pixel_weight: float = 10.0  #: squared error
-    offset_weight: float = 0.05  #: per pixel of error of an offset, at all resolutions
+    multiple: ClassVar[int] = MULTIPLE  #: of pixels, that the sides of the crops must be
+    rate_share: tuple[Share, ...] = (0.08, 0.1, 0.24, 0.12, 0.46)  #: share of samples at each rate point
+    no_side: Share = 0.08  #: share of samples without side image
+    foreign_side: Share = 0.08  #: share with the side image of another scene, half of these at the coarsest rate point
+    stale: Share = 0.1  #: share with a side image that is one to ten frames older, of either camera
+    unrectified: Share = 0.08  #: share with a side image that is up to four pixels higher or lower
+    joined: Share = 0.4  #: share of pairs whose right part is another pair's
+    no_text: Share = 0.05  #: share without caption
+    pixel_weight: NonNegativeFloat = 10.0  #: squared error
+    offset_weight: NonNegativeFloat = 0.05  #: per pixel of error of an offset, at all resolutions
 
-    def __post_init__(self) -> None:
-        if min(self.rate_share) < 0 or not math.isclose(sum(self.rate_share), 1, abs_tol=1e-8):
+    @model_validator(mode="after")
+    def _check_sums(self) -> Self:
+        if not math.isclose(sum(self.rate_share), 1, abs_tol=1e-8):
             raise ValueError(f"rate_share is {list(self.rate_share)}, it must be shares that sum to 1")
-        for name in ("no_side", "foreign_side", "stale", "unrectified", "joined", "no_text"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, it must be a share, 0 to 1")
         if self.no_side + self.foreign_side > 1:
             raise ValueError(f"no_side and foreign_side are {self.no_side} and {self.foreign_side}, more than 1 in sum")
+        return self
 
 
-@dataclass
 class CodecConfig(SampleConfig):
     """Stage options, under `codec:` in the YAML."""
 
-    features: int = 192  #: M
-    channels: int = 128  #: N
-    codebook_size: int = 1024  #: K
-    grids: tuple[str, ...] = ("1/4", "1/2", "3/4", "1", "1")
-    groups: tuple[int, ...] = (1, 2, 2, 2, 2)  #: coding schedule: groups of tokens per grid
-    condition: int = 48
-    unet: dict = field(default_factory=lambda: dict(SMALL_UNET))
-    refiner: dict = field(default_factory=dict)  #: further options of the detail refiner
-    prior: dict = field(default_factory=dict)  #: further options of the entropy model
-    last_timestep: float = 0.88  #: share of samples at the first step of the sampler
-    velocity_weight: float = 0.1  #: squared error of the v-prediction
-    l1_weight: float = 0.05  #: of the absolute error, relative to `pixel_weight`
-    commitment_weight: float = 0.1
-    rate_weight: float = 0.02  #: per bit and token, for the prior
-    soft_rate_weight: float = 0.006  #: per bit and token, for the encoder
-    match_weight: float = 0.05  #: cross-entropy, nats, of the alignment's attention
-    shared_weight: float = 0.05  #: cross-entropy of the mask
-    mask_weight: float = 0.1  #: lambda_mask of the paper
+    features: _Channels = 192  #: M
+    channels: _Channels = 128  #: N
+    codebook_size: PositiveInt = 1024  #: K
+    #: token grids from coarse to fine, as parts of the feature grid
+    grids: tuple[Literal["1/4", "1/2", "3/4", "1"], ...] = ("1/4", "1/2", "3/4", "1", "1")
+    groups: tuple[PositiveInt, ...] = (1, 2, 2, 2, 2)  #: coding schedule: groups of tokens per grid
+    condition: PositiveInt = 48
+    #: all arguments of diffusers' UNet2DConditionModel but in_channels
+    unet: Annotated[dict[str, Any], builds(UNet2DConditionModel, in_channels=64)] = SMALL_UNET
+    #: further arguments of the detail refiner
+    refiner: Annotated[dict[str, Any], builds(DetailRefiner, features=192)] = Field(default_factory=dict)
+    #: further arguments of the entropy model
+    prior: Annotated[dict[str, Any], builds(EntropyModel, **_EXAMPLE_GRIDS)] = Field(default_factory=dict)
+    last_timestep: Share = 0.88  #: share of samples at the first step of the sampler
+    velocity_weight: NonNegativeFloat = 0.1  #: squared error of the v-prediction
+    l1_weight: NonNegativeFloat = 0.05  #: of the absolute error, relative to `pixel_weight`
+    commitment_weight: NonNegativeFloat = 0.1
+    rate_weight: NonNegativeFloat = 0.02  #: per bit and token, for the prior
+    soft_rate_weight: NonNegativeFloat = 0.006  #: per bit and token, for the encoder
+    match_weight: NonNegativeFloat = 0.05  #: cross-entropy, nats, of the alignment's attention
+    shared_weight: NonNegativeFloat = 0.05  #: cross-entropy of the mask
+    mask_weight: NonNegativeFloat = 0.1  #: lambda_mask of the paper
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _check_grids(self) -> Self:
         for name in ("groups", "rate_share"):
             if len(getattr(self, name)) != len(self.grids):
                 raise ValueError(
                     f"{name} has {len(getattr(self, name))} entries, it must have one per grid: {len(self.grids)}"
                 )
-        super().__post_init__()
-        if not 0 <= self.last_timestep <= 1:
-            raise ValueError(f"last_timestep is {self.last_timestep}, it must be a share, 0 to 1")
+        return self
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> Self:
+        latent = self.unet.get("out_channels", 8)
+        try:
+            with torch.device("meta"):  # without memory for the weights
+                build(self, latent, vocabulary=512)
+        except Exception as error:  # of whatever kind the networks' constructors meet with such sizes
+            raise ValueError(
+                "the networks cannot be built with these features, channels, codebook_size, grids, groups, condition, "
+                f"unet, refiner and prior: {error or type(error).__name__}"
+            ) from error
+        return self
 
 
 #: The components that the stage trains, by their names in the bundle.
@@ -136,9 +157,23 @@ PARTS: dict[str, type[Any]] = {
 }
 
 
-def build(config: CodecConfig, vae: AutoencoderKL, vocabulary: int) -> dict[str, Any]:
-    """Components of a small model around an autoencoder, with fresh weights."""
-    latent = vae.config.latent_channels
+def build(config: CodecConfig, latent: int, vocabulary: int) -> dict[str, Any]:
+    """Components of a small model around an autoencoder, with fresh weights.
+
+    Args:
+        config: sizes.
+        latent: channels of the autoencoder's latents.
+        vocabulary: tokens of the tokenizer.
+
+    Raises:
+        ConfigError: the denoiser is for latents of other channels.
+    """
+    unet = UNet2DConditionModel(in_channels=2 * latent + config.condition, **{"out_channels": latent, **config.unet})
+    if unet.config.out_channels != latent:
+        raise ConfigError(
+            f"codec: unet.out_channels is {unet.config.out_channels}, it must be {latent} as latent_channels of the vae"
+        )
+    width = unet.config.cross_attention_dim
     return {
         "hyper_align": HyperAlign(latent, config.channels, config.features),
         "hyper_align_side": HyperAlign(latent, config.channels, config.features),
@@ -152,13 +187,13 @@ def build(config: CodecConfig, vae: AutoencoderKL, vocabulary: int) -> dict[str,
         "mask_generator": MaskGenerator(config.features),
         "side_alignment": SideAlignment(latent, config.features),
         "side_fusion": SideFusion(latent, config.features, condition=config.condition),
-        "unet": UNet2DConditionModel(in_channels=2 * latent + config.condition, **config.unet),
+        "unet": unet,
         "detail_refiner": DetailRefiner(config.features, **config.refiner),
         "text_encoder": CLIPTextModel(
             CLIPTextConfig(
                 vocab_size=vocabulary,
-                hidden_size=config.unet["cross_attention_dim"],
-                intermediate_size=4 * config.unet["cross_attention_dim"],
+                hidden_size=width,
+                intermediate_size=4 * width,
                 num_hidden_layers=2,
                 num_attention_heads=4,
                 max_position_embeddings=32,

@@ -1,88 +1,136 @@
-"""Training YAMLs: sections that are dataclasses, read with errors that say what to write instead."""
+"""Training YAMLs: sections that are pydantic models, read with errors that say what to write instead."""
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
-import typing
-from collections.abc import Iterable, Mapping
+import inspect
+import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
+import torch
 import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from mdic_ros.errors import MdicError
 
+#: A part of a whole, 0 to 1.
+Share = Annotated[float, Field(ge=0, le=1)]
+
+#: What a value of the wrong kind must be, by pydantic's names of errors. All other errors have a text of pydantic's.
+_KINDS = {
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "finite_number": "a finite number",
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "model_type": "a mapping of options",
+    "string_type": "text, so put it into quotes",
+    "tuple_type": "a list",
+}
+
 
 class ConfigError(MdicError):
-    """A training YAML with an unknown option, a value of the wrong kind, or one that is missing."""
+    """A training YAML with an unknown option or a value that it cannot have, or a stage that does not fit the data."""
 
 
-def read_yaml(path: Path, sections: Iterable[str]) -> dict[str, Any]:
-    """A YAML file's mapping, whose keys are among `sections`; an empty file is an empty mapping.
+class Options(BaseModel):
+    """Options of a YAML file or of a section of it. What is left out has its default."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+AnyOptions = TypeVar("AnyOptions", bound=Options)
+
+
+def read_options(path: Path, kind: type[AnyOptions]) -> AnyOptions:
+    """The options in a YAML file. An empty file or section has all defaults.
 
     Raises:
-        ConfigError: no YAML, no mapping, or a key that is none of them.
+        ConfigError: the file cannot be read, or holds something else. Each mistake is a line of the message.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no YAML: {error}") from error
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: expected sections ({', '.join(sections)}), found {content!r}")
-    _check_keys(f"{path}", content, sections)
-    return content
+        raise ConfigError(f"{path}: expected {', '.join(kind.model_fields)}, found {content!r}")
+    try:
+        return kind.model_validate({name: value for name, value in content.items() if value is not None})
+    except ValidationError as error:
+        raise ConfigError("\n".join(_sentence(path, kind, mistake) for mistake in error.errors())) from error
 
 
-def as_dataclass(where: str, options: Any, kind: type[Any]) -> Any:
-    """A mapping as a dataclass; what it leaves out keeps its default.
+def builds(kind: type[Any], **given: Any) -> AfterValidator:
+    """Checks that a mapping holds arguments that a network can be built with.
 
     Args:
-        where: names the mapping in errors.
-        options: of a YAML file; None is an empty one.
-        kind: the dataclass. Its __post_init__ may raise ValueError.
-
-    Raises:
-        ConfigError: the mapping does not fit.
+        kind: class of the network.
+        given: arguments that it gets beside those of the mapping, and that the mapping must not hold.
     """
-    options = {} if options is None else options
-    if not isinstance(options, Mapping):
-        raise ConfigError(f"{where}: expected options, found {options!r}")
-    types = typing.get_type_hints(kind)
-    _check_keys(where, options, [field.name for field in dataclasses.fields(kind)])
-    try:
-        return kind(**{k: _convert(f"{where}.{k}", value, types[k]) for k, value in options.items()})
-    except ConfigError:
-        raise
-    except ValueError as error:
-        raise ConfigError(f"{where}: {error}") from error
+    known = [name for name in inspect.signature(kind.__init__).parameters if name not in ("self", *given)]
+
+    def check(options: dict[str, Any]) -> dict[str, Any]:
+        for name in options:
+            if name not in known:
+                raise ValueError(_unknown(name, known))
+        try:
+            with torch.device("meta"):  # without memory for its weights
+                kind(**given, **options)
+        except Exception as error:  # of whatever kind the network's constructor meets with such arguments
+            raise ValueError(f"{kind.__name__} cannot be built of it: {error or type(error).__name__}") from error
+        return options
+
+    return AfterValidator(check)
 
 
-def _check_keys(where: str, options: Mapping[Any, Any], known: Iterable[str]) -> None:
-    known = list(known)
-    for key in options:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-            raise ConfigError(f"{where}: unknown option '{key}'; {hint}")
+class _Loader(yaml.SafeLoader):
+    """YAML with tuples as lists, and with 1e-3 as a number: without a dot PyYAML takes it for text."""
 
 
-def _convert(where: str, value: Any, kind: Any) -> Any:
-    """A value of a YAML file as the type of the dataclass's field: bool, int, float, str, tuples of them, or dict."""
-    origin, arguments = typing.get_origin(kind) or kind, typing.get_args(kind)
-    if origin is tuple:
-        if isinstance(value, list | tuple):
-            return tuple(_convert(f"{where}[{i}]", item, arguments[0]) for i, item in enumerate(value))
-        raise ConfigError(f"{where} is {value!r}, it must be a list")
-    if origin is float and isinstance(value, int | str) and not isinstance(value, bool):
-        try:  # YAML takes 1e-3 for text, as it has no dot
-            return float(value)
-        except ValueError:
-            pass
-    if not isinstance(value, origin) or (isinstance(value, bool) and origin is not bool):
-        names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", dict: "a mapping"}
-        quote = ", so put it into quotes" if origin is str else ""
-        raise ConfigError(f"{where} is {value!r}, it must be {names.get(origin, origin)}{quote}")
-    return value
+_Loader.add_constructor("tag:yaml.org,2002:seq", lambda loader, node: tuple(loader.construct_sequence(node, deep=True)))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+\Z"), "-+0123456789"
+)
+
+
+def _sentence(path: Path, kind: type[Options], mistake: ErrorDetails) -> str:
+    """One mistake in words: file, section, key, value, and what it must be."""
+    *section, key = mistake["loc"] or ("",)
+    if mistake["type"] in ("extra_forbidden", "invalid_key"):
+        return f"{_where(path, section)}: {_unknown(key, _names(kind, section))}"
+    if mistake["type"] == "value_error":  # a validator of ours, which says it all
+        return f"{_where(path, mistake['loc'])}: {mistake['ctx']['error']}"
+    if mistake["type"] == "missing":  # of a list: an option may be left out, an entry may not
+        key, allowed = section.pop(), "it has too few entries"
+    elif mistake["type"] in _KINDS:
+        allowed = f"it must be {_KINDS[mistake['type']]}"
+    else:
+        allowed = mistake["msg"].replace("Input should", "it must").replace("Tuple should", "it must")
+    value = list(mistake["input"]) if isinstance(mistake["input"], tuple) else mistake["input"]
+    # An index belongs to the key before it: size[1].
+    while isinstance(key, int) and section:
+        key = f"{section.pop()}[{key}]"
+    return f"{_where(path, section)}: {key} is {value!r}, {allowed}"
+
+
+def _where(path: Path, section: Iterable[str | int]) -> str:
+    return ", ".join([str(path), *map(str, section)])
+
+
+def _names(kind: type[Options], section: Iterable[str | int]) -> list[str]:
+    """Names of the options in a section."""
+    for name in section:
+        inner = kind.model_fields[str(name)].annotation
+        assert isinstance(inner, type)
+        kind = inner
+    return list(kind.model_fields)
+
+
+def _unknown(name: Any, known: list[str]) -> str:
+    near = difflib.get_close_matches(str(name), known, 1)
+    return f"unknown option '{name}'; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}")

@@ -9,11 +9,10 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -26,13 +25,15 @@ from accelerate.utils import (
     set_seed,
 )
 from diffusers.training_utils import EMAModel
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from mdic_ros.errors import MdicError
 from mdic_ros.training import checkpoint
+from mdic_ros.training.config import Options
 from mdic_ros.training.logs import RunLog
 from mdic_ros.training.pictures import picture_columns
-from mdic_ros.training.precision import PRECISIONS, choose_precision
+from mdic_ros.training.precision import Precision, choose_precision
 from mdic_ros.training.stream import BatchStream, Crops, worker_threads
 
 CHECKPOINT = "checkpoint.pt"  #: in a run's folder
@@ -43,44 +44,29 @@ class DivergedError(MdicError):
     """Training that does not come back to finite losses."""
 
 
-@dataclass
-class LoopConfig:
+_BelowOne = Annotated[float, Field(ge=0, lt=1)]
+
+
+class LoopConfig(Options):
     """Options of the training loop, under `loop:` in the YAML of each stage."""
 
-    minutes: float = 30.0  #: wall-clock budget, validations included; the learning rate falls to zero over it
-    steps: int = 0  #: budget in optimiser steps, for runs that can be repeated bit for bit; 0 = `minutes` is the budget
-    batch: int = 12  #: per process; the optimiser sees batch * accumulation * processes
-    size: tuple[int, int] = (128, 256)  #: height, width of the crops, pixels
-    learning_rate: float = 5e-4
-    warmup_steps: int = 100
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    ema_decay: float = 0.999
-    mixed_precision: str = "auto"  #: bf16, fp16, fp32, or auto: bf16 where the device has units for it, else fp32
-    accumulation: int = 1  #: batches per optimiser step
-    seed: int = 0
+    minutes: PositiveFloat = 30.0  #: wall-clock budget, validations included; the learning rate falls to zero over it
+    steps: NonNegativeInt = 0  #: budget in optimiser steps, for runs that repeat bit for bit; 0 = `minutes` counts
+    batch: PositiveInt = 12  #: per process; the optimiser sees batch * accumulation * processes
+    size: tuple[PositiveInt, PositiveInt] = (128, 256)  #: height, width of the crops, pixels
+    learning_rate: PositiveFloat = 5e-4
+    warmup_steps: PositiveInt = 100
+    weight_decay: NonNegativeFloat = 0.01
+    clip_norm: PositiveFloat = 1.0
+    ema_decay: _BelowOne = 0.999
+    mixed_precision: Precision = "auto"  #: auto is bf16 where the device has units for it, else fp32
+    accumulation: PositiveInt = 1  #: batches per optimiser step
+    seed: NonNegativeInt = 0
     deterministic: bool = False  #: on a GPU: deterministic algorithms where there are any; a CPU always has them
-    workers: int = 0  #: threads that make batches; 0 = one per core but one, at most 8
-    log_every: int = 20  #: steps
-    validate_minutes: float = 5.0  #: between validations; each is preceded by a checkpoint
-    betas: tuple[float, float] = field(default=(0.9, 0.98))
-
-    def __post_init__(self) -> None:
-        for name in ("batch", "accumulation", "log_every", "warmup_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
-        for name in ("minutes", "learning_rate", "clip_norm", "validate_minutes"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, it must be above 0")
-        for name in ("steps", "workers", "weight_decay", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, it must not be negative")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay is {self.ema_decay}, it must be at least 0 and below 1")
-        if len(self.size) != 2 or min(self.size) < 1:
-            raise ValueError(f"size is {list(self.size)}, it must be a height and a width")
-        if self.mixed_precision not in PRECISIONS:
-            raise ValueError(f"mixed_precision is {self.mixed_precision}, it must be one of {', '.join(PRECISIONS)}")
+    workers: NonNegativeInt = 0  #: threads that make batches; 0 = one per core but one, at most 8
+    log_every: PositiveInt = 20  #: steps
+    validate_minutes: PositiveFloat = 5.0  #: between validations; each is preceded by a checkpoint
+    betas: tuple[_BelowOne, _BelowOne] = (0.9, 0.98)
 
 
 class Stage(Protocol):

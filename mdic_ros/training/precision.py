@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from mdic_ros.codec.precision import cpu_unit
 
-PRECISIONS = ("auto", "bf16", "fp16", "fp32")
+Precision = Literal["auto", "bf16", "fp16", "fp32"]
 
 
-def choose_precision(asked: str, device: torch.device, cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, str]:
-    """Which of `PRECISIONS` other than auto to use, and the reason in words.
+def choose_precision(asked: Precision, device: torch.device, cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, str]:
+    """Which `Precision` other than auto to use, and the reason in words.
 
     `auto` is bf16 where the device has units for it.
 
     Args:
-        asked: one of `PRECISIONS`.
+        asked: a `Precision`.
         device: where training runs.
         cpuinfo: see `cpu_unit`.
     """

@@ -6,26 +6,28 @@ computed, so a few minutes give many more steps, and fewer bytes for the same pi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
+from mdic_ros.codec.bitstream import MULTIPLE
 from mdic_ros.models.autoencoder import encode_latent
 from mdic_ros.models.entropy.model import EntropyModel
 from mdic_ros.models.hyper_align import HyperAlign
 from mdic_ros.models.quantizer import MultiScaleQuantizer
 from mdic_ros.training.bundling import component_folder, write_component
+from mdic_ros.training.config import Options, Share
 from mdic_ros.training.data import Batch
 
 
-@dataclass
-class PriorConfig:
+class PriorConfig(Options):
     """Options of the stage, under `prior:`."""
 
-    dropout: float = 0.1
+    multiple: ClassVar[int] = MULTIPLE  #: of pixels, that the sides of the crops must be
+    dropout: Share = 0.1
     fresh: bool = False  #: start from new weights, not from the bundle's
 
 

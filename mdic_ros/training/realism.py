@@ -18,12 +18,12 @@ for the squared error.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
+from pydantic import NonNegativeFloat, model_validator
 from torch import Tensor, nn
 
 from mdic_ros.backbones import FILES, Lpips, Missing, WeightsError, locate, vgg16
@@ -84,24 +84,24 @@ def grid_distance(picture: Tensor, original: Tensor) -> Tensor:
 DRAWING = ("unet", "detail_refiner")
 
 
-@dataclass
 class RealismConfig(SampleConfig):
     """Stage options, under `realism:`."""
 
-    texture_weight: float = 5.0
-    sharp_pixel_weight: float = 5.0  #: of the squared error after later steps
-    consistency_weight: float = 0.1  #: of the squared distance to the coded features, relative to their variance
-    grid_weight: float = 0.02  #: of `grid_distance`, after later steps
+    texture_weight: NonNegativeFloat = 5.0
+    sharp_pixel_weight: NonNegativeFloat = 5.0  #: of the squared error after later steps
+    consistency_weight: NonNegativeFloat = 0.1  #: of the squared distance to the coded features, by their variance
+    grid_weight: NonNegativeFloat = 0.02  #: of `grid_distance`, after later steps
     weights: str = ""  #: folder that holds VGG16, for LPIPS; from where the command runs
-    perceptual_weight: float = 0.5  #: of LPIPS after later steps, if there are `weights`
+    perceptual_weight: NonNegativeFloat = 0.5  #: of LPIPS after later steps, if there are `weights`
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    @model_validator(mode="after")
+    def _check_weights(self) -> Self:
         if self.weights:
             try:
                 locate(Path(self.weights), FILES["vgg16"])
             except (Missing, WeightsError) as error:
                 raise ValueError(f"weights is {self.weights}: {error}") from error
+        return self
 
 
 class RealismStage(CodecStage):

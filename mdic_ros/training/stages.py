@@ -11,14 +11,15 @@ from typing import Any
 import torch
 from accelerate.utils import set_seed
 from diffusers import AutoencoderKL, ModelMixin
+from pydantic import Field, PositiveInt, create_model
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from mdic_ros.codec.bitstream import MULTIPLE, feature_grid
+from mdic_ros.codec.bitstream import feature_grid
 from mdic_ros.training.autoencoder import AutoencoderConfig, AutoencoderStage
 from mdic_ros.training.bundling import component_folder, finish_bundle, store_in_half
 from mdic_ros.training.captioner import CaptionCrops, CaptionerConfig, CaptionerStage, build_captioner
 from mdic_ros.training.codec import PARTS, CodecConfig, CodecStage, build
-from mdic_ros.training.config import ConfigError, as_dataclass, read_yaml
+from mdic_ros.training.config import ConfigError, Options, read_options
 from mdic_ros.training.data import Pair, StereoCrops, foreign_batch, held_out_batch
 from mdic_ros.training.loop import CHECKPOINT, LoopConfig, Stage, run, start_processes
 from mdic_ros.training.prior import PriorConfig, PriorStage
@@ -30,33 +31,35 @@ from mdic_ros.training.tokenizer import build_tokenizer, sentences
 __all__ = ["STAGES", "ConfigError", "StageConfig", "TrainingData", "finish", "train", "train_stage"]
 
 
-@dataclass
-class DataConfig:
+class DataConfig(Options):
     """What to train on, under `data:`."""
 
     folders: tuple[str, ...] = ("train",)  #: under stereo/ of a training folder or a pack; recordings are in `train`
     hold_out: tuple[str, ...] = ()  #: drives to validate on
-    height: int = 256  #: most rows: larger images are shrunk to this when they are read
+    height: PositiveInt = 256  #: most rows: larger images are shrunk to this when they are read
     scenes: tuple[str, ...] = ()  #: drives whose frames are unrelated: none is older than another, each weighs 1
 
 
 class StageConfig:
-    """The YAML of a stage: sections `loop`, `data`, and one named like the stage; what is left out has its default.
+    """The YAML of a stage: sections `loop`, `data`, and one named like the stage.
 
     Raises:
-        ConfigError: an unknown option, or a value that cannot be.
+        ConfigError: an unknown option, or a value that it cannot have.
     """
 
     def __init__(self, stage: str, path: Path) -> None:
-        content = read_yaml(path, ("loop", "data", stage))
-        self.path = path
-        self.loop: LoopConfig = as_dataclass(f"{path}, loop", content.get("loop"), LoopConfig)
-        self.data: DataConfig = as_dataclass(f"{path}, data", content.get("data"), DataConfig)
         kind = STAGES[stage]
-        self.options = as_dataclass(f"{path}, {stage}", content.get(stage), kind.options)
-        if any(length % kind.multiple for length in self.loop.size):
+        sections: dict[str, type[Options]] = {"loop": LoopConfig, "data": DataConfig, stage: kind.options}
+        fields: dict[str, Any] = {name: (of, Field(default_factory=of)) for name, of in sections.items()}
+        content: Any = read_options(path, create_model("StageYaml", __base__=Options, **fields))
+        self.path = path
+        self.loop: LoopConfig = content.loop
+        self.data: DataConfig = content.data
+        self.options: Any = getattr(content, stage)
+        multiple = self.options.multiple
+        if any(length % multiple for length in self.loop.size):
             raise ConfigError(
-                f"{path}, loop: size is {list(self.loop.size)}, height and width must be multiples of {kind.multiple}"
+                f"{path}, loop: size is {list(self.loop.size)}, height and width must be multiples of {multiple}"
             )
         if self.loop.batch < kind.least_batch:
             raise ConfigError(f"{path}, loop: batch is {self.loop.batch}, this stage needs at least {kind.least_batch}")
@@ -165,7 +168,7 @@ def _codec(config: StageConfig, data: TrainingData, bundle: Path, device: torch.
     vae = _part(AutoencoderKL, bundle, "vae")
     fresh = not all((bundle / name).is_dir() for name in PARTS)  # else: fine-tuning, or a run that goes on
     if fresh:
-        parts = build(config.options, vae, len(tokenizer))
+        parts = build(config.options, vae.config.latent_channels, len(tokenizer))
     else:
         parts = {name: _part(kind, bundle, name) for name, kind in PARTS.items()}
     parts["quantizer"].expect(loop.batch, *feature_grid(*loop.size), fresh=fresh)
@@ -238,19 +241,18 @@ def _prior(config: StageConfig, data: TrainingData, bundle: Path, device: torch.
 class _Kind:
     """A kind of stage: its options, and what makes it."""
 
-    options: type
+    options: type[Options]
     build: Callable[[StageConfig, TrainingData, Path, torch.device], tuple[Stage, Crops]]
-    multiple: int = 1  #: of pixels, that sides of its crops must be
     least_batch: int = 1
 
 
 #: In the order in which a bundle needs them; realism and prior are optional.
 STAGES = {
     "autoencoder": _Kind(AutoencoderConfig, _autoencoder),
-    "codec": _Kind(CodecConfig, _codec, MULTIPLE),
-    "realism": _Kind(RealismConfig, _realism, MULTIPLE, least_batch=2),
+    "codec": _Kind(CodecConfig, _codec),
+    "realism": _Kind(RealismConfig, _realism, least_batch=2),
     "captioner": _Kind(CaptionerConfig, _captioner),
-    "prior": _Kind(PriorConfig, _prior, MULTIPLE),
+    "prior": _Kind(PriorConfig, _prior),
 }
 
 

@@ -45,7 +45,7 @@ def make_bundle(
             prior={"dim": 32, "num_layers": 2, "token_dim": 16},
             unet=unet_config or TINY_UNET,
         )
-        parts = build(config, vae, len(tokenizer))
+        parts = build(config, vae.config.latent_channels, len(tokenizer))
         # What starts at zero in training would make the picture blind to its inputs.
         for part in parts.values():
             for parameter in part.parameters():

@@ -22,7 +22,7 @@ from mdic_ros.models.autoencoder import encode_latent
 from mdic_ros.training.autoencoder import AutoencoderStage
 from mdic_ros.training.budget import AllConfig, train_all
 from mdic_ros.training.codec import PARTS, CodecStage
-from mdic_ros.training.config import ConfigError, as_dataclass, read_yaml
+from mdic_ros.training.config import ConfigError, read_options
 from mdic_ros.training.data import StereoCrops, disparities
 from mdic_ros.training.pack import pack
 from mdic_ros.training.sources import TrainingData
@@ -287,7 +287,7 @@ def test_the_shipped_configurations_are_valid(pytestconfig):
     folder = pytestconfig.rootpath / "config" / "train"
     for stage in STAGES:
         assert StageConfig(stage, folder / f"{stage}.yaml").data.hold_out
-    options = as_dataclass("all", read_yaml(folder / "all.yaml", ("minutes", "shares")), AllConfig)
+    options = read_options(folder / "all.yaml", AllConfig)
     assert list(options.shares) == list(STAGES)
 
 
@@ -320,9 +320,8 @@ def test_half_of_the_foreign_side_images_are_at_the_coarsest_rate_point(training
     )
     stage, batch = built[0], built[1].sample(np.random.default_rng(0))
     points, count = len(stage.parts["quantizer"].quantizers), len(batch.captions)
-    stage.config = dataclasses.replace(
-        stage.config, foreign_side=1.0, no_side=0.0, rate_share=(*(points - 1) * (0.0,), 1.0)
-    )
+    changed = {"foreign_side": 1.0, "no_side": 0.0, "rate_share": (*(points - 1) * (0.0,), 1.0)}
+    stage.config = stage.config.model_copy(update=changed)
     batch = dataclasses.replace(batch, drives=[frozenset(str(n % 2)) for n in range(count)])
     seen = []
     stage.mdic.condition = lambda x_hat, side: seen.extend(x_hat.flatten().tolist())
