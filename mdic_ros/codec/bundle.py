@@ -62,7 +62,7 @@ FINGERPRINTED = tuple(name for name in CLASSES if name not in ("hyper_align", "e
 
 #: Files at the top of the folder that no loader reads. Names that begin with a dot are let be there, too: what Git and
 #: file managers leave (.git, .gitattributes, .DS_Store). Inside a component's folder nothing is.
-UNLISTED = (INDEX, "README.md", "LICENSE")
+UNLISTED = (INDEX, "training.json", "README.md", "LICENSE")
 
 
 class BundleError(MdicError):
@@ -149,12 +149,15 @@ class Bundle:
         if component not in self.components or not names:
             how = ": `mdic export` makes it" if component == "encoder" else ""
             raise BundleError(f"{self.path} has no {component}{how}")
+        how = "copy the bundle again, whole"
+        if component == "encoder":  # an export that was interrupted may have left it so
+            how += ", or make its encoder again with `mdic export`"
         for name in names:
             file = self.path / name
             if not file.is_file():
-                raise BundleError(f"{file} is missing: copy the bundle again, whole")
+                raise BundleError(f"{file} is missing: {how}")
             if sha256(file) != self.digests[name]:
-                raise BundleError(f"{file} is not the file that {INDEX} lists: copy the bundle again")
+                raise BundleError(f"{file} is not the file that {INDEX} lists: {how}")
         return self.path / component
 
     def listed(self, *components: str) -> dict[str, str]:
@@ -199,29 +202,38 @@ def fingerprint(digests: Mapping[str, str]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def write_index(path: Path, model_id: str, *, guidance_scale: float = 1.0) -> str:
-    """Makes a bundle of the component folders under a path: writes `model_index.json`.
+def folder_digests(path: Path) -> dict[str, str]:
+    """SHA-256 of every file of the component folders under a path, by name relative to it with "/"."""
+    return {
+        file.relative_to(path).as_posix(): sha256(file)
+        for component in CLASSES
+        for file in sorted((path / component).rglob("*"))
+        if file.is_file()
+    }
+
+
+def write_index(
+    path: Path, model_id: str, *, guidance_scale: float = 1.0, digests: Mapping[str, str] | None = None
+) -> str:
+    """Makes a bundle of the component folders under a path: writes `model_index.json`, or replaces it in one step.
 
     Args:
         path: holds one folder per component.
         model_id: name of the model, as StreamInfo and reports show it; see `MODEL_ID`.
         guidance_scale: classifier-free guidance of the denoiser; 1 = none (the paper's model uses 3).
+        digests: see `folder_digests`; None = of the files that are there.
 
     Returns:
         The fingerprint, 64 hex digits.
     """
     if not MODEL_ID.fullmatch(model_id):
         raise ValueError(f"{model_id!r} cannot be a model_id")
-    components = [name for name in CLASSES if (path / name).is_dir()]
-    digests = {
-        file.relative_to(path).as_posix(): sha256(file)
-        for name in components
-        for file in sorted((path / name).rglob("*"))
-        if file.is_file()
-    }
+    digests = dict(folder_digests(path) if digests is None else digests)
+    components = {name.split("/")[0] for name in digests}
     index: dict[str, Any] = {"_class_name": "MDIC", "model_id": model_id, "guidance_scale": guidance_scale}
-    for name in components:
-        index[name] = CLASSES[name]
+    index |= {name: kind for name, kind in CLASSES.items() if name in components}
     index["sha256"] = digests
-    (path / INDEX).write_text(json.dumps(index, indent=2) + "\n")
+    partial = path / f".{INDEX}.partial"
+    partial.write_text(json.dumps(index, indent=2) + "\n")
+    partial.replace(path / INDEX)
     return fingerprint(digests)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from vector_quantize_pytorch import VectorQuantize
 
 from mdic_ros.codec.bitstream import MAX_SIDE, MULTIPLE
-from mdic_ros.codec.bundle import ENCODER_SOURCES, Bundle, write_index
+from mdic_ros.codec.bundle import CLASSES, ENCODER_SOURCES, Bundle, folder_digests, write_index
 from mdic_ros.codec.components import load
 from mdic_ros.models.autoencoder import encode_latent
 from mdic_ros.models.hyper_align import HyperAlign
@@ -87,26 +87,37 @@ def export_encoder(bundle: Bundle) -> str:
     `config.json` in it has the digests of the files that the graph was made of, so that a graph of other weights than
     the bundle's is noticed.
 
+    If this is interrupted the bundle has its old encoder or its new one, or, for a moment between two renames, none
+    that `Bundle.check` accepts: then `Encoder` says that an export mends it. The other components stay whole.
+
     Returns:
         The fingerprint, 64 hex digits. It does not change, since it does not cover the graph.
 
     Raises:
         BundleError: a file is missing or not the one that the index lists.
     """
-    for component in bundle.components:  # the new index must not make a damaged file valid
+    for component in bundle.components:  # a damaged bundle is to be noticed here, not on the robot
         if component != "encoder":
             bundle.check(component)
     model = _export(TokenGraph(**{name: load(bundle, name) for name in ENCODER_SOURCES}).eval())
-    # Begun with a dot, so that the bundle stays as it was if this is interrupted.
-    partial, folder = bundle.path / ".encoder.partial", bundle.path / "encoder"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    (partial / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
     config = {"_class_name": "TokenGraph", "made_of": bundle.listed(*ENCODER_SOURCES)}
-    (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    return write_index(bundle.path, bundle.model_id, guidance_scale=bundle.guidance)
+    # A name that begins with a dot is no part of a bundle: what lies there does no harm if this is interrupted.
+    work, folder = bundle.path / ".encoder.partial", bundle.path / "encoder"
+    shutil.rmtree(work, ignore_errors=True)
+    new, old = work / "encoder", work / "old"
+    new.mkdir(parents=True)
+    (new / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
+    (new / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    made = folder_digests(work)
+    listed = [made if component == "encoder" else bundle.listed(component) for component in CLASSES]
+    digests = {name: digest for files in listed for name, digest in files.items()}
+    if folder.exists():
+        folder.rename(old)
+    # The index before the folder: a folder with files that are not listed would make all of the bundle invalid.
+    identity = write_index(bundle.path, bundle.model_id, guidance_scale=bundle.guidance, digests=digests)
+    new.rename(folder)
+    shutil.rmtree(work)
+    return identity
 
 
 def _export(graph: TokenGraph) -> onnx.ModelProto:

@@ -1,15 +1,18 @@
 """The encoder's networks as ONNX: what is in the file, and how it gets into a bundle."""
 
+import contextlib
+import itertools
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
 
-from mdic_ros.codec import Bundle, BundleError, Encoder
-from mdic_ros.codec.bundle import write_index
+from mdic_ros.codec import Bundle, BundleError, Encoder, onnx_export
+from mdic_ros.codec.bundle import WORKSTATION, write_index
 from mdic_ros.codec.onnx_export import export_encoder
 
 
@@ -33,6 +36,53 @@ def test_it_is_written_anew_as_it_was(tiny_bundle, copy, scene):
     (copy / ".encoder.partial").mkdir()  # of a run that was interrupted
     assert export_encoder(Bundle(copy)) == fingerprint
     assert not (copy / ".encoder.partial").exists()
+
+
+def test_an_interrupted_export_leaves_the_old_encoder_or_the_new_or_says_how_to_make_it(
+    copy, scene, monkeypatch, tmp_path
+):
+    """Interrupted before each of its calls that change the bundle, in turn."""
+    model = onnx.load(copy / "encoder" / "model.onnx")
+    model.producer_name = "another export"
+    monkeypatch.setattr(onnx_export, "_export", lambda graph: model)  # the real one takes seconds, and changes no file
+    old, new = (copy / "encoder" / "model.onnx").read_bytes(), model.SerializeToString(deterministic=True)
+    fingerprint, image, outcomes = Bundle(copy).fingerprint, scene(64, 128), []
+    packet = Encoder.from_pretrained(copy).encode(image)
+    for number in itertools.count():
+        bundle = shutil.copytree(copy, tmp_path / str(number))
+        with monkeypatch.context() as patch:
+            left = iter(range(number))
+
+            def interrupted(call, left=left):
+                def instead(*args, **options):
+                    if next(left, None) is None:
+                        raise KeyboardInterrupt
+                    return call(*args, **options)
+
+                return instead
+
+            for name in ("mkdir", "write_bytes", "write_text", "rename", "replace"):
+                patch.setattr(Path, name, interrupted(getattr(Path, name)))
+            patch.setattr(shutil, "rmtree", interrupted(shutil.rmtree))
+            with contextlib.suppress(KeyboardInterrupt):
+                export_encoder(Bundle(bundle))
+                break
+        found = Bundle(bundle)
+        assert found.fingerprint == fingerprint
+        for component in WORKSTATION:
+            found.check(component)
+        try:
+            assert Encoder.from_pretrained(bundle).encode(image) == packet
+            outcomes.append((found.path / "encoder" / "model.onnx").read_bytes())
+        except BundleError as error:
+            assert "make its encoder again with `mdic export`" in str(error)
+            outcomes.append(b"")
+        export_encoder(Bundle(bundle))
+        assert Encoder.from_pretrained(bundle).encode(image) == packet
+        assert (bundle / "encoder" / "model.onnx").read_bytes() == new
+        assert not list(bundle.glob(".*"))
+    assert [value for value, _ in itertools.groupby(outcomes)] == [old, b"", new]
+    assert outcomes.count(b"") == 3  # the folder is away, the new index is written, the new index is there
 
 
 def test_a_damaged_bundle_does_not_become_a_valid_one(copy):
