@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -149,6 +150,30 @@ def views(report: dict[str, Any], _: str) -> str:
     return table(["coded camera", "bytes: PSNR dB / MS-SSIM dB at rate points 0 to 4"], rows)
 
 
+def portable(command: str) -> str:
+    """A command of `mdic bench` without what concerns only the machine where it was typed.
+
+    Dropped are the output file, --force and options with an absolute path or one outside the working folder; they
+    choose no figures, but for --model, whose name stands in the line below.
+    """
+    kept: list[str] = []
+    words = shlex.split(command)
+    while words:
+        word = words.pop(0)
+        option, equals, value = word.partition("=")
+        if option == "--force":
+            continue
+        if option.startswith("--") and not equals and words and not words[0].startswith("--"):
+            value = words.pop(0)
+            word = f"{option} {shlex.quote(value)}"
+        elif equals:
+            word = f"{option}={shlex.quote(value)}"
+        if option == "--output" or value.startswith(("/", "~", "..")):
+            continue
+        kept.append(word)
+    return " ".join(kept)
+
+
 TABLES = {"short": short, "results": results, "codecs": codecs, "parts": parts, "views": views}
 
 
@@ -157,7 +182,7 @@ def main(folders: list[str]) -> None:
         sys.exit(__doc__)
     if len(folders) == 1 and folders[0].endswith(".json"):
         bench = json.loads(Path(folders[0]).read_text())
-        text = f"`{bench['command']}`\n\n{markdown(bench).strip()}"
+        text = f"`{portable(bench['command'])}`\n\n{markdown(bench).strip()}"
         for file in FILES:
             written = re.sub(
                 r"(<!-- bench -->)\n.*?(<!-- /bench -->)",

@@ -11,7 +11,7 @@ from mdic_ros.cli.options import UsageError
 
 
 def info(path: Annotated[Path, typer.Argument(help="A packet (.mdic), a folder of a model, or a bag.")]) -> None:
-    """Say what a packet, a model (a bundle) or a bag holds. Sizes are height x width.
+    """Say what a packet, a model (a bundle) or a bag holds, and how far a model was trained. Sizes are height x width.
 
     Examples:
 
@@ -23,11 +23,14 @@ def info(path: Annotated[Path, typer.Argument(help="A packet (.mdic), a folder o
     """
     from mdic_ros.cli.describe import describe_bag, describe_bundle, describe_packet
     from mdic_ros.datasets.bag import is_bag
+    from mdic_ros.training.history import describe_history, read_history
 
     if is_bag(path):
         describe_bag(path)
     elif (path / "model_index.json").is_file():
         describe_bundle(path)
+        for line in describe_history(read_history(path)):
+            typer.echo(line)
     elif path.is_dir():
         raise UsageError(f"{path} is neither a model (no model_index.json in it) nor a bag (no metadata.yaml)")
     else:

@@ -72,6 +72,7 @@ def train(
     need("train")
     from mdic_ros.resources import resource
     from mdic_ros.training.budget import train_all
+    from mdic_ros.training.history import describe_history, read_history
     from mdic_ros.training.loop import start_processes
     from mdic_ros.training.sources import TrainingData
     from mdic_ros.training.stages import train as train_one
@@ -94,6 +95,8 @@ def train(
         say(f"{stage.value} is in {bundle}; stages that have not run yet are missing, so it cannot decode yet")
     else:
         say(f"{bundle} has all its parts, fingerprint {fingerprint}; `mdic eval` says how good they are")
+        for line in describe_history(read_history(bundle)):
+            say(line)
 
 
 def _check_nesting(bundle: Path) -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
@@ -38,6 +38,10 @@ from mdic_ros.training.stream import BatchStream, Crops, worker_threads
 
 CHECKPOINT = "checkpoint.pt"  #: in a run's folder
 MOST_SKIPS = 10  #: a run ends after this many steps in a row without a finite loss
+
+
+#: Called with the steps and minutes of the whole run, those before a stop included.
+Saved = Callable[[int, float], None]
 
 
 class DivergedError(MdicError):
@@ -135,8 +139,8 @@ def start_processes() -> PartialState:
 class _Run:
     """The state of a run: optimiser, averages, budget, checkpoints."""
 
-    def __init__(self, stage: Stage, config: LoopConfig, out: Path, bundle: Path) -> None:
-        self.stage, self.config, self.out, self.bundle = stage, config, out, bundle
+    def __init__(self, stage: Stage, config: LoopConfig, out: Path, bundle: Path, saved: Saved) -> None:
+        self.stage, self.config, self.out, self.bundle, self.saved = stage, config, out, bundle, saved
         out.mkdir(parents=True, exist_ok=True)
         device = start_processes().device
         precision, reason = choose_precision(config.mixed_precision, device)
@@ -354,6 +358,7 @@ class _Run:
                     figures = self.stage.validate()
                     pictures = self.stage.pictures() if hasattr(self.stage, "pictures") else {}
                 self.stage.save(self.bundle)
+            self.saved(self.step, self.elapsed / 60)
             self.log.validation(self.step, self.elapsed / 60, figures)
             if pictures:
                 self.log.picture(self.step, picture_columns(pictures))
@@ -395,7 +400,14 @@ class _Means:
         return means
 
 
-def run(stage: Stage, crops: Crops, config: LoopConfig, out: Path, bundle: Path) -> bool:
+def run(
+    stage: Stage,
+    crops: Crops,
+    config: LoopConfig,
+    out: Path,
+    bundle: Path,
+    saved: Saved = lambda steps, minutes: None,
+) -> bool:
     """Trains until the budget is used up or until Ctrl-C, then saves the stage's averaged weights into the bundle.
 
     A stopped run continues from `out/checkpoint.pt`: weights, optimiser, EMA, step, time, all random states and the
@@ -410,6 +422,7 @@ def run(stage: Stage, crops: Crops, config: LoopConfig, out: Path, bundle: Path)
         config: see `LoopConfig`.
         out: folder of the checkpoint, train.csv, validation.csv, pictures/ and tensorboard/.
         bundle: folder of the model to write.
+        saved: called in the main process each time that the model was written.
 
     Returns:
         True if the budget is used up, False if the run was stopped.
@@ -418,4 +431,4 @@ def run(stage: Stage, crops: Crops, config: LoopConfig, out: Path, bundle: Path)
         DivergedError: ten losses in a row were not finite.
         CheckpointError: the checkpoint is damaged or another stage's.
     """
-    return _Run(stage, config, out, bundle).train(crops)
+    return _Run(stage, config, out, bundle, saved).train(crops)

@@ -21,10 +21,11 @@ from mdic_ros.training.captioner import CaptionCrops, CaptionerConfig, Captioner
 from mdic_ros.training.codec import PARTS, CodecConfig, CodecStage, build
 from mdic_ros.training.config import ConfigError, Options, read_options
 from mdic_ros.training.data import Pair, StereoCrops, foreign_batch, held_out_batch
-from mdic_ros.training.loop import CHECKPOINT, LoopConfig, Stage, run, start_processes
+from mdic_ros.training.history import StageRun, read_history, write_history
+from mdic_ros.training.loop import CHECKPOINT, LoopConfig, Saved, Stage, run, start_processes
 from mdic_ros.training.prior import PriorConfig, PriorStage
 from mdic_ros.training.realism import RealismConfig, RealismStage
-from mdic_ros.training.sources import TrainingData, captions_of
+from mdic_ros.training.sources import Frame, TrainingData, captions_of
 from mdic_ros.training.stream import Crops
 from mdic_ros.training.tokenizer import build_tokenizer, sentences
 
@@ -98,6 +99,11 @@ def held_out_drives(config: StageConfig, data: TrainingData) -> list[str]:
     return found
 
 
+def _training_frames(config: StageConfig, data: TrainingData) -> list[Frame]:
+    hold_out = held_out_drives(config, data)
+    return [frame for frame in data.frames if frame.folder in config.data.folders and frame.drive not in hold_out]
+
+
 _HELD_OUT = "held_out.json"  #: in a run's folder: the drives that it validates on
 
 
@@ -139,9 +145,8 @@ def _tokenizer(config: StageConfig, data: TrainingData, bundle: Path) -> PreTrai
     """The bundle's tokenizer; if it has none yet it is built from the captions of what is trained on, and no others."""
     with start_processes().main_process_first():
         if not (bundle / "tokenizer").is_dir():
-            hold_out = held_out_drives(config, data)
-            frames = [f for f in data.frames if f.folder in config.data.folders and f.drive not in hold_out]
-            build_tokenizer(sentences(captions_of(frames, data.captions))).save_pretrained(bundle / "tokenizer")
+            captions = captions_of(_training_frames(config, data), data.captions)
+            build_tokenizer(sentences(captions)).save_pretrained(bundle / "tokenizer")
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
         bundle / "tokenizer", local_files_only=True, trust_remote_code=False
     )
@@ -279,10 +284,28 @@ def train_stage(
         out.mkdir(parents=True, exist_ok=True)
         (out / _HELD_OUT).write_text(json.dumps(hold_out) + "\n")
     set_seed(config.loop.seed)
+    saved = _history_writer(stage, config, data, out, bundle)
     built, crops = STAGES[stage].build(config, data, bundle, processes.device)
     if (budget := minutes()) is not None:
         config.loop.minutes, config.loop.steps = budget, 0
-    return run(built, crops, config.loop, out, bundle)
+    return run(built, crops, config.loop, out, bundle, saved)
+
+
+def _history_writer(stage: str, config: StageConfig, data: TrainingData, out: Path, bundle: Path) -> Saved:
+    """What keeps the bundle's training.json up to date; a run that goes on changes its entry."""
+    before = read_history(bundle)
+    of_stage = [index for index, entry in enumerate(before) if entry.stage == stage]
+    if of_stage and (out / CHECKPOINT).is_file():
+        del before[of_stage[-1]]
+    frames = _training_frames(config, data)
+    drives = len({frame.drive for frame in frames})
+    batch = config.loop.batch * config.loop.accumulation * start_processes().num_processes
+
+    def saved(steps: int, minutes: float) -> None:
+        entry = StageRun(stage, round(minutes, 2), steps, steps * batch, len(frames), drives)
+        write_history(bundle, [*before, entry])
+
+    return saved
 
 
 def train(

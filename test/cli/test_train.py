@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from mdic_ros.training.history import StageRun, read_history, write_history
+
 Mdic = Callable[..., Any]
 
 
@@ -53,8 +55,34 @@ def test_train_says_how_far_it_came(mdic: Mdic, drives: Path, config: Path, tmp_
     assert done.code == 0, done.err
     assert "o: trained for 2 steps in" in done.err and "on the held-out drives psnr " in done.err
     assert "it cannot decode yet" in done.err and "whole" not in done.err
+    (entry,) = read_history(tmp_path / "m")
+    assert (entry.stage, entry.steps, entry.crops, entry.pairs, entry.drives) == ("autoencoder", 2, 4, 2, 1)
+    again = mdic(*asked, "--hold-out", "drive_a")  # goes on, though there is nothing left to do
+    assert again.code == 0 and len(read_history(tmp_path / "m")) == 1
     other = mdic(*asked, "--hold-out", "drive_b")
     assert other.code == 1 and "holds out drive_a, this call drive_b" in other.err
+
+
+def test_info_says_how_far_a_model_was_trained(mdic: Mdic, tiny_bundle: Path, tmp_path: Path) -> None:
+    assert "how far it was trained is not known" in mdic("info", tiny_bundle).out
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "m")
+    write_history(bundle, [StageRun(stage, 0.1, 2, 16, 20, 3) for stage in ("autoencoder", "codec")])
+    told = mdic("info", bundle)
+    assert told.code == 0
+    assert "trained: autoencoder 0.1 min (2 steps), codec 0.1 min (2 steps); last on 20 pairs of 3 drives" in told.out
+    assert "warning: hardly trained: its codec stage has seen 16 crops" in told.out
+    (bundle / "training.json").write_text("{")
+    broken = mdic("info", bundle)
+    assert broken.code == 1 and "training.json is damaged" in broken.err
+
+
+def test_a_wrong_yaml_is_a_sentence(mdic: Mdic, drives: Path, tmp_path: Path) -> None:
+    file = tmp_path / "autoencoder.yaml"
+    file.write_text("autoencoder: {vae: {norm_num_groups: 7}}")
+    asked = ("train", "autoencoder", "--data", drives, "--bundle", tmp_path / "m", "--out", tmp_path / "o")
+    result = mdic(*asked, "--config", file, "--hold-out", "drive_a")
+    assert result.code == 1 and "error: " in result.err and "Traceback" not in result.err
+    assert "autoencoder.yaml, autoencoder, vae: AutoencoderKL cannot be built of it" in result.err
 
 
 def test_a_model_inside_a_model_is_noticed(mdic: Mdic, drives: Path, tmp_path: Path, tiny_bundle: Path) -> None:
