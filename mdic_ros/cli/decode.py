@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -19,9 +19,10 @@ from mdic_ros.cli.options import (
     ThreadsOption,
     parse_size,
 )
+from mdic_ros.codec.precision import Dtype
 
 DtypeOption = Annotated[
-    Literal["auto", "float32", "bfloat16"],
+    Dtype,
     typer.Option(help="Number format of the decoder's networks; auto takes the faster one that this machine has."),
 ]
 

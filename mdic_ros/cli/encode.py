@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -26,6 +26,7 @@ from mdic_ros.cli.options import (
     parse_size,
     source_options,
 )
+from mdic_ros.codec.bitstream import View
 from mdic_ros.errors import MdicError
 
 
@@ -40,9 +41,7 @@ def encode(
         int | None, typer.Option(min=1, help="No packet larger than this: the finest rate point that fits.")
     ] = None,
     size: SizeOption = None,
-    view: Annotated[
-        Literal["left", "right"], typer.Option(help="Which camera is coded, as seen from behind them.")
-    ] = "left",
+    view: Annotated[View, typer.Option(help="Which camera is coded, as seen from behind them.")] = "left",
     model: ModelOption = None,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = 0,

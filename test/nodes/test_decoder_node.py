@@ -290,7 +290,7 @@ def test_a_stream_of_another_container_version_is_refused(bench, tiny_bundle, de
     link.send(packets[0], 1000, 0)
     link.dropped({"wrong_model": 1})
     link.announce(decoder)
-    bench.wait(lambda: link.node._session.guard.problem is None, "the right version is refused")
+    bench.wait(lambda: not link.node._session.guard.problem, "the right version is refused")
     link.send(packets[1], 1100, 1)
     link.decoded(1)
 
