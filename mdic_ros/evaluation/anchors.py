@@ -1,8 +1,8 @@
 """Conventional codecs on the same images: what a bundle's figures are compared with.
 
-All of them run here and are decoded from their own bytes. Each says which bytes it counts: still-image formats are
-counted as the file that anyone would store, video codecs without the parameter sets that a stream repeats only now and
-then, which is in their favour. "x265 joint" is no competitor but a bound: its encoder sees the side image.
+All of them run here and are decoded from their own bytes. Of still-image formats the whole file is counted. Of video
+codecs the parameter sets, which a stream repeats only now and then, are not counted, which is in their favour. "x265
+joint" is an upper bound, not a competitor: its encoder sees the side image.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Image = npt.NDArray[np.uint8]  #: H x W x 3 uint8 RGB
 
 @dataclass(frozen=True)
 class Coded:
-    """What came out of a codec."""
+    """A coded image."""
 
     image: Image  #: as decoded, of the size of the input
     bytes: int  #: as counted, see :attr:`Anchor.bytes_counted`
@@ -37,11 +37,11 @@ class Anchor:
 
     Attributes:
         name: as reports show it.
-        sees_both: the encoder uses the side image, which that of a distributed codec cannot.
-        bytes_counted: which bytes :attr:`Coded.bytes` has in it.
-        settings: quality or quantiser from coarse to fine. Where the codec goes that low they span 50 to 1600 bytes of
+        sees_both: whether the encoder uses the side image; the encoder of a distributed codec does not have it.
+        bytes_counted: which bytes :attr:`Coded.bytes` counts, in words.
+        settings: quality or quantiser from coarse to fine. Where the codec can go so low they span 50 to 1600 bytes of
             a 128x256 street scene, else they begin at its coarsest.
-        code: (coded image, side image, setting) to what is decoded of the coded image: H x W x 3 uint8 RGB of any size
+        code: (coded image, side image, setting) -> the coded image as decoded: H x W x 3 uint8 RGB of any size
             from 64x64 up, one setting out of the span of ``settings``. Deterministic.
     """
 
@@ -91,10 +91,10 @@ def _pillow(form: str, **options: Any) -> Callable[[Image, Image, int], Coded]:
 
 # --- video codecs --------------------------------------------------------------------------------------------
 
-# 4:2:0 with BT.601 and limited range, said in both directions: left to its defaults, the conversion back depends on
-# what the stream declares, and these declare nothing.
+# 4:2:0 with BT.601 and limited range, set in both directions: by default, the conversion back depends on what the
+# stream declares, and these streams declare nothing.
 _YUV = {"colorspace": "ITU601", "color_range": "MPEG"}
-_TICK = Fraction(1, 25)  # encoders insist on a frame rate; at a constant quantiser it changes nothing
+_TICK = Fraction(1, 25)  # encoders require a frame rate; at a constant quantiser it changes nothing
 
 
 def _to_yuv(image: Image) -> av.VideoFrame:
@@ -146,7 +146,7 @@ def _vcl_bytes(packet: av.Packet) -> int:
 
 
 def _x265(images: Sequence[Image], qp: int, *more: str) -> list[av.Packet]:
-    # One thread, which also spares the stream what only parallel decoding needs.
+    # One thread: the stream then leaves out what only parallel decoding needs.
     parameters = [f"qp={qp}", "bframes=0", "info=0", "log-level=none", "frame-threads=1", "pools=none", "wpp=0", *more]
     return _encode("libx265", images, {"preset": "veryslow", "x265-params": ":".join(parameters)})
 

@@ -79,13 +79,13 @@ def _delta(curve: Curve, anchor: Curve, of_rate: bool) -> Delta:
         our_qualities,
         method="pchip",
         require_matching_points=False,
-        min_overlap=0,  # it would warn, we say it
+        min_overlap=0,  # it would only warn; the overlap is in the result
     )
     return Delta(float(value), common / (mine[1] - mine[0]), common / (other[1] - other[0]))
 
 
 def _rising(curve: Curve) -> list[tuple[float, float]]:
-    """The points by rate, without those that buy nothing."""
+    """The points by rate, without those that are no better than a cheaper one."""
     points: list[tuple[float, float]] = []
     for rate, quality in sorted(curve, key=lambda point: (point[0], -point[1])):
         if rate > 0 and math.isfinite(quality) and (not points or (rate > points[-1][0] and quality > points[-1][1])):

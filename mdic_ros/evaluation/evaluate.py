@@ -238,7 +238,7 @@ def measure(
         metrics: metrics of each picture.
         rows: rows of earlier runs; new rows are added.
         pictures: where pictures of the whole model and of anchors are kept, for metrics of whole sets.
-        share: (number of this process, number of processes): images are dealt out to the processes in turn.
+        share: (number of this process, number of processes): each process takes every n-th image.
         progress: called with the number of jobs done and their total, of this share.
     """
     by_name = {name_of(pair): pair for pair in pairs}

@@ -1,4 +1,4 @@
-"""What a figure of merit is, and the two that measure distortion: a picture against its original, pixel by pixel."""
+"""Metrics as reports use them, and the two of distortion: PSNR and MS-SSIM."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Image = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ImageMetric:
-    """A figure for each picture; a set's figure is the mean over its pictures.
+    """A metric with a figure for each picture; a set's figure is the mean over its pictures.
 
     Attributes:
         name: as tables print it.
@@ -34,7 +34,7 @@ class ImageMetric:
 
 @dataclass(frozen=True)
 class SetMetric:
-    """A figure for a set of pictures as a whole; attributes as of `ImageMetric`.
+    """A metric with one figure for a set of pictures; attributes as of `ImageMetric`.
 
     Attributes:
         call: pictures, originals (as many, in the same order, H x W x 3 uint8 RGB each) -> figure; nan where the set

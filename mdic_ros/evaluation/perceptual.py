@@ -1,7 +1,7 @@
-"""All figures of merit that can be computed here, and those that cannot, with what they need.
+"""All metrics: those that can be computed here, and those that cannot, with the files that they need.
 
-Distortion and the realism figures always work. LPIPS, DISTS, FID, KID, NIQE and mIoU look through pretrained networks
-whose files the user brings (`--weights FOLDER`); nothing is ever downloaded.
+Metrics of distortion and of realism always work. LPIPS, DISTS, FID, KID, NIQE and mIoU need pretrained networks whose
+files the user supplies (`--weights FOLDER`); nothing is ever downloaded.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ class Dists:
 # ------------------------------------------------------------------------------------------------------ FID and KID
 
 
-class _Remembered:
-    """A network's answer for each image of a set; the last few sets' are kept.
+class _CachedOutputs:
+    """A cache of a network's outputs for the images of the last few sets.
 
     A report compares many sets of pictures with the same originals, and FID and KID ask for the same features.
     """
@@ -114,8 +114,8 @@ class _Remembered:
         return self.kept[key]
 
 
-class _AsItIs(nn.Module):
-    """Stands for the network where torchmetrics is given features instead of images."""
+class _Identity(nn.Module):
+    """In place of a network where torchmetrics gets features instead of images."""
 
     def __init__(self, num_features: int = 2048) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class InceptionDistances:
             found: Tensor = net(_tensor(image))
             return found.cpu()
 
-        self.features = _Remembered(features)
+        self.features = _CachedOutputs(features)
 
     def fid(self, pictures: Sequence[Image], originals: Sequence[Image]) -> float:
         """Frechet distance of the features of two sets; nan for less than two pictures."""
@@ -151,7 +151,7 @@ class InceptionDistances:
             basis = torch.linalg.qr(torch.cat([ours, theirs]).T).Q
             ours, theirs = ours @ basis, theirs @ basis
         # Each process asks for itself: without this torchmetrics gathers the others' features, and waits for them.
-        metric = FrechetInceptionDistance(_AsItIs(ours.shape[1]), sync_on_compute=False)
+        metric = FrechetInceptionDistance(_Identity(ours.shape[1]), sync_on_compute=False)
         metric.update(theirs, real=True)
         metric.update(ours, real=False)
         return float(metric.compute())
@@ -169,7 +169,7 @@ class InceptionDistances:
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.filterwarnings("ignore", "Metric `Kernel Inception Distance` will save")
             metric = KernelInceptionDistance(
-                _AsItIs(), subsets=100 if len(pictures) > size else 1, subset_size=size, sync_on_compute=False
+                _Identity(), subsets=100 if len(pictures) > size else 1, subset_size=size, sync_on_compute=False
             )
             metric.update(torch.cat(self.features(originals)), real=True)
             metric.update(torch.cat(self.features(pictures)), real=False)
@@ -218,7 +218,7 @@ class Segmentation:
         with (folder / "model.safetensors").open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()[:8]
         self.name = f"{self.net.config.model_type}, unchecked: no published digest; its own sha256 is {digest}"
-        self.labels = _Remembered(self._labels)
+        self.labels = _CachedOutputs(self._labels)
 
     @torch.inference_mode()
     def _labels(self, image: Image) -> Tensor:
@@ -243,14 +243,14 @@ class Segmentation:
 def load_metrics(
     weights: Path | None, files: Mapping[str, WeightsFile] = FILES
 ) -> tuple[list[ImageMetric], list[SetMetric], list[NotComputed]]:
-    """Every figure that can be computed with what is here.
+    """Every metric that can be computed with the files in a folder.
 
     Args:
         weights: folder with the pretrained networks, or None.
         files: the files that are looked for and their digests.
 
     Returns:
-        figures per image, figures per set, and those that are not computed, with what they need.
+        metrics of single images, metrics of sets, and those that are not computed, with what they need.
 
     Raises:
         EvaluationError: the folder does not exist.

@@ -1,4 +1,4 @@
-"""The curves that MDIC's paper publishes, to set measured ones beside. Nothing here was measured by this project.
+"""The curves that MDIC's paper publishes, for comparison with measured ones. This project measured none of them.
 
 `published.json` has the figures and says where they come from: the curves of other codecs, too, are as that paper shows
 them. Metrics have this package's names.

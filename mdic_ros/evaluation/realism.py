@@ -1,12 +1,12 @@
-"""Does a picture look like a photograph? Figures that need no pretrained network.
+"""Metrics of realism that need no pretrained network: how far a picture has the texture of a photograph.
 
-Distortion says how far a picture is from its original, and a blurred average wins there. The figures here compare what
-pictures are made of: the statistics of their patches, their spectra and gradients. A blur has too little of everything
-fine, noise too much, and a decoder's grid stands out. They are blind to what a picture shows: that is what LPIPS, DISTS
-and FID are for, where their networks are at hand.
+Distortion measures how far a picture is from its original, and a blurred picture is often the best one there. The
+metrics here compare statistics of patches, spectra and gradients. A blurred picture has too little fine detail, a noisy
+one too much, and a decoder's grid stands out. They do not look at what a picture shows: use LPIPS, DISTS and FID for
+that, if you have their networks.
 
-Where a figure divides by or takes the logarithm of an energy, that of rounding to 8 bits (variance 1/12) is added, so
-that flat pictures have figures, too.
+Where a metric divides by an energy or takes its logarithm, the energy of rounding to 8 bits (variance 1/12) is added,
+so that it is defined for flat pictures, too.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def sliced_wasserstein(pictures: Sequence[Image], originals: Sequence[Image]) ->
 
     Patches of 7x7 of the levels of a Laplacian pyramid (full size, half, quarter, and the rest at an eighth) are
     projected on 512 seeded random directions; the distance is the mean difference of the sorted projections, over
-    directions and levels. It differs from the paper in two points, both so that it answers for a codec: patches are cut
+    directions and levels. It differs from the paper in two points, both to suit a codec: patches are cut
     at the same places of picture and original, so equal sets are at distance 0; and both sets are normalised per
     channel by the originals' mean and deviation instead of each by its own, so lost contrast is seen.
     """
@@ -144,8 +144,8 @@ def _gradient(image: Image) -> Floats:
 def gradient_distance(picture: Image, original: Image) -> float:
     """Wasserstein-1 distance between the distributions of gradient magnitudes of two pictures of one size, grey levels.
 
-    The distributions and not only their energies, because a few hard edges on flat ground can have the energy of
-    a textured picture; the ratio of the energies, which knows more from less, is `gradient_energy`.
+    The distributions are compared because a few hard edges on flat ground can have the energy of a textured picture.
+    The ratio of the energies is `gradient_energy`.
     """
     ours, theirs = np.sort(_gradient(picture), axis=None), np.sort(_gradient(original), axis=None)
     return float(np.mean(np.abs(ours - theirs)))
@@ -170,8 +170,8 @@ def _on_grid(image: Image, period: int) -> float:
 def grid(picture: Image, original: Image, period: int) -> float:
     """How much more a picture steps at every `period`-th row and column than halfway between, over its original's.
 
-    1 = no grid; blocks of `period` pixels or an upsampling's seams raise it. Only the places halfway are compared with,
-    so a grid of 2 does not count as one of 8, too; the original's own ratio takes out edges that happen to lie there.
+    1 = no grid; blocks of `period` pixels or seams of an upsampling raise it. Steps are compared with those halfway
+    between, so that a grid of 2 does not count as one of 8, too. The original's ratio cancels edges that lie there.
 
     Args:
         period: pixels, even.

@@ -21,7 +21,7 @@ from mdic_ros.evaluation.metrics import Image, decibel
 
 
 class ResumeError(EvaluationError):
-    """The output folder holds figures of something else."""
+    """The output folder holds figures of another bundle, protocol, machine or data, or is damaged."""
 
 
 class Job(NamedTuple):
@@ -133,7 +133,11 @@ class Rows:
 
 
 def _check(row: Row) -> None:
-    """Raises TypeError for a row with a wrong type, such as a word in place of a figure."""
+    """Checks the types in a row that was read.
+
+    Raises:
+        TypeError: one is wrong, such as a word in place of a figure.
+    """
     texts = (row.pixels, row.job.image, row.job.method, row.job.setting, row.job.other)
     numbers = (row.bytes, row.job.steps, row.bpp, *dict(row.figures).values())
     if not all(isinstance(text, str) for text in texts) or not all(isinstance(n, (int, float)) for n in numbers):

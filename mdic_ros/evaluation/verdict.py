@@ -1,4 +1,4 @@
-"""What a report comes to, in a few sentences: at how many bytes which quality, and what others need for it."""
+"""A report in a few sentences: quality and bytes of this codec, and the bytes that others need for the same quality."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _competes(anchor: Mapping[str, Any]) -> bool:
 
 
 def _side(ours: Sequence[Result], report: Mapping[str, Any]) -> str:
-    """What the side image is worth, and how far it is from the picture wanted as it is."""
+    """PSNR without the side image, and PSNR of the side image in place of the picture."""
     middle = ours[len(ours) // 2]
     parts = []
     for ablation in report["ablations"]:

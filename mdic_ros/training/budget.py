@@ -24,7 +24,7 @@ from mdic_ros.training.stages import (
     train_stage,
 )
 
-#: Share of the budget, and seconds of it, that are kept for loading libraries, finishing the bundle and leaving.
+#: Share and seconds of the budget that are kept back for loading libraries, finishing the bundle and exiting.
 _RESERVE_SHARE, _RESERVE_S = 0.02, 10.0
 
 
@@ -46,12 +46,12 @@ class AllConfig(Options):
 
 
 class _Plan:
-    """Who was granted how many minutes, what is done, and what was used, in a file: a stopped run keeps its plan.
+    """Minutes granted to each stage, the stages that are done, and minutes used; in a file, for a run that goes on.
 
     Args:
         path: the file.
         shares: of the stages that are run, in their order.
-        minutes: that may be used, over all calls.
+        minutes: budget over all calls.
     """
 
     def __init__(self, path: Path, shares: dict[str, float], minutes: float) -> None:
@@ -98,8 +98,8 @@ def train_all(
 ) -> tuple[str | None, bool]:
     """Trains every stage of all.yaml and finishes the bundle; a stopped run goes on with the stage where it was.
 
-    Each stage gets its share of the time that is left when it is ready to start, so what loading and validations take
-    is made up for by the later stages.
+    Each stage gets its share of the time that is left when it is ready to start, so later stages get less if loading
+    and validations have taken long.
 
     Args:
         config: all.yaml; the YAMLs of the stages lie beside it.
@@ -109,10 +109,11 @@ def train_all(
         minutes: of wall-clock time instead of the YAML's, over all calls if the run is stopped and goes on.
 
     Returns:
-        The bundle's fingerprint, or None when it is not whole; and whether everything is done, or somebody stopped it.
+        The bundle's fingerprint, or None while components are missing; and whether all stages are done: False if the
+        run was stopped.
 
     Raises:
-        ConfigError: a YAML is wrong, or captions or held-out drives are; all seen before anything is trained.
+        ConfigError: a YAML is wrong, captions are missing, or held-out drives are; raised before anything is trained.
         DatasetError: the data cannot be used.
     """
     options = read_options(config, AllConfig)

@@ -39,7 +39,7 @@ class CsvLog:
             csv.DictWriter(file, self.columns).writerow({k: f"{v:.6g}" for k, v in values.items()})
 
     def _read(self) -> tuple[list[str], list[dict[str, str]]]:
-        """Columns and rows; what a crash or a full disk left of a row is passed over."""
+        """Columns and rows; rows that a crash or a full disk has cut are skipped."""
         with self.path.open(newline="", errors="replace") as file:
             reader = csv.DictReader(file)
             rows = [row for row in reader if _is_whole(row)]

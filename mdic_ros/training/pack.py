@@ -1,6 +1,6 @@
-"""`mdic pack`: stereo pairs and their captions in one small file, to carry to where they are trained on.
+"""`mdic pack`: stereo pairs and their captions in one small file, to train with on another machine.
 
-A pack is a zip file, without compression, in which the tree of a training folder lies: `stereo/FOLDER/DRIVE/left` and
+A pack is a zip file, without compression, with the tree of a training folder: `stereo/FOLDER/DRIVE/left` and
 `right` with WebP images, captions.jsonl, and pack.json, which says how it was made. Unpacked, it is a training folder.
 """
 

@@ -55,7 +55,7 @@ class TrainingData:
         path: see the module.
         hold_out: validation drives that replace those of the stages' YAMLs; none = as in the YAMLs.
         cache: file to keep disparities in (.npz, about 0.9 MB a pair of 256x848), so that a run that goes on need not
-            find them again; none = they are not kept.
+            match them again; none = they are not kept.
 
     Raises:
         DatasetError: nothing usable there, or a pack that is damaged or not what it should be.
@@ -174,7 +174,7 @@ def _disparity_key(pair: Pair) -> str:
 
 
 def _read_disparities(cache: Path | None) -> dict[str, npt.NDArray[np.float16]]:
-    """What is kept, (2, H, W) by key; nothing if the file is missing or damaged: it can all be found again."""
+    """What is kept, (2, H, W) by key; nothing if the file is missing or damaged: all can be computed again."""
     if cache is None or not cache.is_file():
         return {}
     try:
@@ -290,7 +290,7 @@ def _loader(source: StereoSource, index: int) -> Callable[[], tuple[RGB, RGB]]:
 
 
 def _packed_frames(path: Path, archive: zipfile.ZipFile) -> tuple[list[Frame], list[dict[str, Any]]]:
-    """Frames and captions of a pack, none of whose names, sizes and pixels is taken on trust."""
+    """Frames and captions of a pack. Names, sizes and pixels are checked: a pack may come from anywhere."""
     entries: dict[str, zipfile.ZipInfo] = {}
     for entry in archive.infolist():
         name = entry.orig_filename  # `filename` ends at the first NUL

@@ -108,7 +108,7 @@ _HELD_OUT = "held_out.json"  #: in a run's folder: the drives that it validates 
 
 
 def check_held_out(out: Path, hold_out: list[str]) -> None:
-    """A run that goes on must hold out what it held out before: otherwise it would validate on what it has trained on.
+    """Checks that a run goes on with the drives it held out before: else it would validate on what it was trained on.
 
     Raises:
         ConfigError: the run in this folder began with other drives.
@@ -125,7 +125,7 @@ def check_held_out(out: Path, hold_out: list[str]) -> None:
 
 
 def check_captions(config: StageConfig, data: TrainingData) -> None:
-    """Sees to it that the captioner has captions to learn from and to validate on, before anything is loaded.
+    """Checks that there are captions to train the captioner with and to validate it on, before anything is loaded.
 
     Raises:
         ConfigError: it has none, or their `source` and `name` are not those of the pairs.
@@ -272,10 +272,10 @@ def train_stage(
         data: what to train on.
         out: logs and checkpoint, see `loop.run`.
         bundle: folder of the model.
-        minutes: asked when all is ready to start; a number overrides the budget of the YAML.
+        minutes: called when the stage is ready to start; a number replaces the budget of the YAML.
 
     Returns:
-        True if the stage has spent its budget, False if somebody stopped it.
+        True if the budget is used up, False if the run was stopped.
     """
     processes = start_processes()
     hold_out = held_out_drives(config, data)
@@ -311,11 +311,11 @@ def _history_writer(stage: str, config: StageConfig, data: TrainingData, out: Pa
 def train(
     stage: str, config: Path, data: TrainingData, out: Path, bundle: Path, minutes: float | None = None
 ) -> tuple[str | None, bool]:
-    """Trains one stage, see `train_stage`, and makes the bundle whole if it has all components then.
+    """Trains one stage, see `train_stage`, and finishes the bundle if it has all components then.
 
     Returns:
-        The bundle's fingerprint, or None while components are missing; and whether the stage is done, or somebody
-        stopped it.
+        The bundle's fingerprint, or None while components are missing; and whether the stage is done: False if it was
+        stopped.
 
     Raises:
         ConfigError: the YAML is wrong, or a stage that this one needs has not run.

@@ -2,7 +2,7 @@
 
 The result is transformers' own ``CLIPTokenizer``: lower-cased byte-level byte-pair encoding, as in Stable
 Diffusion, with a vocabulary small enough for a text encoder trained from scratch. All 256 bytes are in the
-vocabulary, so any sentence tokenises without an unknown token; words of the training captions are one token
+vocabulary, so any sentence has tokens; words of the training captions are one token
 each.
 """
 
@@ -22,7 +22,7 @@ END_OF_WORD = "</w>"
 
 
 def sentences(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """Every distinct caption and tag once, sorted: near-duplicate frames must not rule the merges."""
+    """Every distinct caption and tag once, sorted: near-duplicate frames must not dominate the merges."""
     found: set[str] = set()
     for row in rows:
         found.add(row["caption"])
