@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,9 @@ import pytest
 
 from mdic_ros.models.entropy.exact import ExactPrior, exp_table
 from mdic_ros.models.entropy.schedule import COLUMN_BINS, ROW_BINS, PriorSizes
+
+if TYPE_CHECKING:
+    from mdic_ros.codec import Decoder, Encoder
 
 Tokens = npt.NDArray[np.int64]
 Weights = dict[str, npt.NDArray[np.generic]]
@@ -40,6 +44,22 @@ def other_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mdic_ros.training.tiny import make_bundle
 
     return make_bundle(tmp_path_factory.mktemp("bundles") / "other", seed=1)
+
+
+@pytest.fixture(scope="session")
+def encoder(tiny_bundle: Path) -> "Encoder":
+    """Of the tiny bundle."""
+    from mdic_ros.codec import Encoder
+
+    return Encoder.from_pretrained(tiny_bundle)
+
+
+@pytest.fixture(scope="session")
+def decoder(tiny_bundle: Path) -> "Decoder":
+    """Of the tiny bundle."""
+    from mdic_ros.codec import Decoder
+
+    return Decoder.from_pretrained(tiny_bundle)
 
 
 # ------------------------------------------------------------------------------------------------------ priors

@@ -155,7 +155,7 @@ def pack_header(rate_point: int, fingerprint: bytes, height: int, width: int, vi
 
 
 def inspect(data: bytes) -> BitstreamInfo:
-    """Reads the header. No network, no look at the payload.
+    """Reads the header alone; the payload is not looked at.
 
     Raises:
         BitstreamError: no header of a version and a size that this reader knows.

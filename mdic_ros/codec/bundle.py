@@ -52,7 +52,7 @@ CLASSES = {
 
 #: What the robot reads.
 ROBOT = ("encoder", "entropy_model")
-#: What `encoder` does as one ONNX graph.
+#: What `encoder` is made of: one ONNX graph that does what these do in turn.
 ENCODER_SOURCES = ("vae", "hyper_align", "quantizer")
 #: What the workstation reads: `hyper_align` measures rows there.
 WORKSTATION = tuple(name for name in CLASSES if name != "encoder")
@@ -60,8 +60,9 @@ WORKSTATION = tuple(name for name in CLASSES if name != "encoder")
 #: which may choose other tokens and still be understood, and not the captioner, which only makes an input.
 FINGERPRINTED = tuple(name for name in CLASSES if name not in ("hyper_align", "encoder", "captioner"))
 
-#: Files at the top of the folder that no loader reads. Names that begin with a dot are let be there, too: what Git and
-#: file managers leave (.git, .gitattributes, .DS_Store). Inside a component's folder nothing is.
+#: Files at the top of the folder that need not be listed, since no loader reads them. The same holds for names that
+#: begin with a dot, which Git and file managers leave there (.git, .gitattributes, .DS_Store). Inside a component's
+#: folder every file must be listed.
 UNLISTED = (INDEX, "training.json", "README.md", "LICENSE")
 
 
@@ -127,7 +128,7 @@ class Bundle:
                 yield f"{index}: {name} cannot be a {found}"
 
     def _problems_of_files(self) -> Iterator[str]:
-        """What is wrong with the files that are listed or there, each as a sentence."""
+        """What is wrong with the files that are listed or present, each as a sentence."""
         index = self.path / INDEX
         for name, digest in self.digests.items():
             if not _is_listed_name(name, self.components):
@@ -166,7 +167,7 @@ class Bundle:
 
 
 def _is_listed_name(name: str, components: tuple[str, ...]) -> bool:
-    """Whether this is a relative path below a component's folder, written in the one way there is."""
+    """Whether this is a relative path below a component's folder, in its shortest form."""
     path = PurePosixPath(name)
     parts = path.parts
     return str(path) == name and len(parts) > 1 and parts[0] in components and not {"..", "\\", "\0"} & {*parts, *name}

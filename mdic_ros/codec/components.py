@@ -57,7 +57,7 @@ def load(bundle: Bundle, component: str, device: str | torch.device = "cpu") -> 
             if component != "entropy_model":  # evaluated exactly, so its weights stay as they are stored
                 options["torch_dtype" if library != "transformers" else "dtype"] = torch.float32
         if issubclass(kind, ModelMixin):
-            options["low_cpu_mem_usage"] = is_accelerate_available()  # without a word it would warn for each component
+            options["low_cpu_mem_usage"] = is_accelerate_available()  # unset, it would warn for each component
             part, info = kind.from_pretrained(folder, output_loading_info=True, **options)
             if missing := sorted(info["missing_keys"]):  # the library would go on with random numbers
                 raise BundleError(f"{folder} is of another version of {name}: it has no {missing[0]}")

@@ -22,6 +22,7 @@ from mdic_ros.codec.entropy_coding import EntropyCoder
 from mdic_ros.codec.images import Image, check_image, mirrored, to_pixels
 from mdic_ros.codec.precision import Dtype, choose_dtype
 from mdic_ros.codec.prior import load_prior
+from mdic_ros.codec.threads import check_threads
 from mdic_ros.errors import ImageError, MdicError
 from mdic_ros.models.autoencoder import encode_latent
 from mdic_ros.models.low_precision import use_bfloat16
@@ -55,8 +56,8 @@ class ParsedPacket:
 class SideView:
     """A view beside the packet."""
 
-    image: Image  #: H x W x 3 uint8 RGB, of the coded size; the header says which camera it is of: the other one
-    row_offset: float = 0.0  #: rows that it is lower than in a rectified pair, see `Decoder.measure_rows`
+    image: Image  #: H x W x 3 uint8 RGB, of the coded size, from the camera that is not coded
+    row_offset: float = 0.0  #: by how many rows it is lower than in a rectified pair, see `Decoder.measure_rows`
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class Decoder:
     def __init__(
         self, bundle: Bundle, device: str | torch.device = "cpu", dtype: Dtype = "auto", threads: int = 0
     ) -> None:
+        check_threads(threads)
         if threads:
             torch.set_num_threads(threads)
         self.device = _device(device)
@@ -123,11 +125,11 @@ class Decoder:
             device: where the networks run, as PyTorch names it.
             dtype: of the products in the networks: "float32", "bfloat16", or "auto", see `choose_dtype`. Which tokens a
                 packet stands for does not depend on it.
-            threads: of PyTorch on the CPU, for the whole process; 0 = leave it as it is.
+            threads: of PyTorch on the CPU, for the whole process, up to 256; 0 = leave it as it is.
 
         Raises:
             BundleError: the folder is no whole, undamaged bundle.
-            MdicError: there is no such device.
+            MdicError: there is no such device; too many threads.
         """
         return cls(Bundle(path), device, dtype, threads)
 
@@ -138,6 +140,11 @@ class Decoder:
     def forget_texts(self) -> None:
         """Drops the encoded captions that are kept, so that the next decode encodes its own again."""
         self._text.clear()
+
+    def max_bytes(self, info: BitstreamInfo) -> int:
+        """No packet with this header is longer than this."""
+        grid = feature_grid(info.height, info.width)
+        return info.header_bytes + self._coder.max_bytes(grid, info.rate_point + 1)
 
     def read(self, data: bytes, info: BitstreamInfo | None = None) -> ParsedPacket:
         """Parses and entropy-decodes a packet. Whatever looks at a packet afterwards takes the result.
@@ -259,14 +266,14 @@ class Decoder:
 
     def _encode_text(self, caption: str) -> Tensor:
         if caption not in self._text:
-            if len(self._text) > 8:  # captions change seldom; do not hoard those of a day
+            if len(self._text) > 8:  # captions change seldom, so few are kept
                 self._text.clear()
             self._text[caption] = encode_text(self._tokenizer, self._text_encoder, [caption])
         return self._text[caption]
 
 
 def _check_view(view: SideView, info: BitstreamInfo) -> None:
-    """Raises ImageError or ValueError unless a view can stand beside a packet."""
+    """Raises ImageError or ValueError unless a view fits the packet."""
     check_image(view.image)
     if view.image.shape[:2] != (info.height, info.width):
         raise ImageError(
@@ -285,10 +292,10 @@ def _to_image(picture: Tensor, info: BitstreamInfo) -> Image:
 
 
 def _device(name: str | torch.device) -> torch.device:
-    """A device that is there.
+    """The device of this name.
 
     Raises:
-        MdicError: it is not; the text says which ones are.
+        MdicError: this machine has none; the text says which ones it has.
     """
     try:
         device = torch.device(name)

@@ -18,6 +18,7 @@ from mdic_ros.codec.clock import Clock
 from mdic_ros.codec.entropy_coding import EntropyCoder
 from mdic_ros.codec.images import Image, check_image, to_pixels
 from mdic_ros.codec.prior import load_prior
+from mdic_ros.codec.threads import check_threads
 from mdic_ros.errors import MdicError
 
 _CUDA = "CUDAExecutionProvider"
@@ -40,14 +41,15 @@ class Encoder:
     Args:
         bundle: the model.
         device: "cpu", "cuda" or "cuda:1": where the networks run. The entropy coder runs on the CPU.
-        threads: of the networks on the CPU; 0 = as many as the process may use cores.
+        threads: of the networks on the CPU, up to 256; 0 = as many as the process may use cores.
 
     Raises:
         BundleError: the robot's half of the bundle is not whole and undamaged.
-        MdicError: this machine has no such device, or ONNX Runtime was built without it.
+        MdicError: this machine has no such device, or ONNX Runtime was built without it; too many threads.
     """
 
     def __init__(self, bundle: Bundle, device: str = "cpu", threads: int = 0) -> None:
+        check_threads(threads)
         self.model_id, self.fingerprint = bundle.model_id, bundle.fingerprint
         self._identity = bytes.fromhex(bundle.fingerprint)
         prior = load_prior(bundle.check("entropy_model"))
@@ -65,7 +67,7 @@ class Encoder:
         return cls(Bundle(path), device, threads)
 
     def encode_all(self, image: Image, *, rate_point: int | None = None, view: View = "left") -> list[bytes]:
-        """Encodes an image at every rate point, or those up to one, for the price of the finest.
+        """Encodes an image at every rate point, or at those up to one, in the time that the finest takes.
 
         Args:
             image: H x W x 3 uint8 RGB, from 64 x 128 to 4096 x 4096.
@@ -156,7 +158,7 @@ def _session(bundle: Bundle, device: str, threads: int) -> onnxruntime.Inference
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.enable_mem_pattern = False  # would plan memory for each image size anew, and keep more of it
-    options.log_severity_level = 3  # errors; what else it says is for its developers
+    options.log_severity_level = 3  # errors only: its warnings are for its developers
     providers = _providers(device)
     try:
         made_of = json.loads((folder / "config.json").read_text(encoding="utf-8"))["made_of"]

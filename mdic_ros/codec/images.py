@@ -1,8 +1,8 @@
 """uint8 images at the public boundary, and what the networks take, in numpy.
 
-The networks know one arrangement: the left camera's image is coded, the right one's is the side image. In a mirror the
-right view of a pair is the left one, shifted against the other just the same way, so that a coded right view and its
-side image are mirrored on their way in, and what comes of them on its way out.
+The networks are trained for one arrangement: the left camera's image is coded, the right one's is the side image.
+A mirror exchanges the views of a pair. So where the right view is coded, both images are mirrored before they go into
+the networks, and the picture is mirrored back.
 """
 
 from __future__ import annotations

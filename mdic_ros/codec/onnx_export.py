@@ -121,12 +121,12 @@ def export_encoder(bundle: Bundle) -> str:
 
 
 def _export(graph: TokenGraph) -> onnx.ModelProto:
-    # Any size will do; one whose windows of attention need padding shows the exporter all there is.
+    # An example of any size works, as long as its windows of attention need padding: the exporter must see that, too.
     pixels = torch.zeros(1, 3, 3 * MULTIPLE, 5 * MULTIPLE)
     rows, columns = (torch.export.Dim(name, min=low, max=MAX_SIDE // MULTIPLE) for name, low in (("r", 1), ("c", 2)))
     logger = logging.getLogger("torch.onnx")
     level = logger.level
-    logger.setLevel(logging.ERROR)  # of torchvision, which is not needed
+    logger.setLevel(logging.ERROR)  # it warns that torchvision is missing, which is not needed
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
@@ -151,18 +151,18 @@ def _export(graph: TokenGraph) -> onnx.ModelProto:
 
 
 def _forget_origin(model: onnx.ModelProto) -> None:
-    """Drops notes of the exporter, paths of the training machine among them."""
+    """Drops the exporter's notes, which hold paths of the training machine."""
     everything: list[Any] = [model, model.graph, *model.graph.node, *model.graph.initializer]
     everything += [*model.graph.input, *model.graph.output, *model.graph.value_info]
     for part in everything:
         part.ClearField("doc_string")
         part.ClearField("metadata_props")
-    del model.graph.value_info[:]  # sizes of things on the way, which ONNX Runtime finds out again
+    del model.graph.value_info[:]  # sizes of intermediate results, which ONNX Runtime finds out again
     del model.functions[:]
 
 
 def _store_in_half(graph: onnx.GraphProto) -> None:
-    """Stores weights that are float16 in the bundle as such, half the size; ONNX Runtime widens them when it loads."""
+    """Stores weights in float16 where that loses nothing, half the size; ONNX Runtime widens them when it loads."""
     casts = []
     for weight in graph.initializer:
         values = numpy_helper.to_array(weight)

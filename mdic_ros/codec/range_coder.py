@@ -4,7 +4,7 @@
 `Categorical(perfect=False)` and `Uniform` models, which version 0.1.0 used, so the bytes are the same. Specified in
 docs/bitstream.md.
 
-The encoder stands for an interval [low, low + width) / 2^bits of the unit interval, which every symbol makes narrower.
+The encoder's state is an interval [low, low + width) / 2^bits of the unit interval; every symbol makes it narrower.
 The decoder finds only symbols that are certain: it decodes as if the bytes were followed by zero bits and as if they
 were followed by one bits. Range coding preserves order, so what both agree on holds whatever follows.
 """
@@ -161,12 +161,12 @@ class RangeDecoder:
         return symbols
 
     def interval(self) -> tuple[int, int, int]:
-        """(low, width, bits): what an encoder stands for after the symbols that were decoded."""
+        """(low, width, bits): an encoder's interval after the symbols that were decoded."""
         point = int.from_bytes(self._data[: self._read].ljust(self._read, b"\x00"), "big")
         return point - self._zeros, self._width, 8 * self._read
 
     def shortest(self) -> bytes:
-        """What an encoder writes for the symbols that were decoded, see there."""
+        """What an encoder writes for the symbols that were decoded, see `RangeEncoder.shortest`."""
         return shortest(*self.interval())
 
 

@@ -36,7 +36,7 @@ def warp(image: Tensor, offset: Tensor) -> Tensor:
     - It points from a position of the result to the place in `image` that is taken: result(p) = image(p + offset(p)).
       For a stereo pair `image` is the side view and the result is in the coded view's positions.
     - Its unit is one position of the grid that it stands on (a pixel where the grid is the image), never normalised.
-      Another resolution of the same offset is another number: at twice the resolution twice as much.
+      At twice the resolution the same offset is twice the number.
     - Positions are counted from their middles: `align_corners=False`, a resize by a factor keeps the outer borders.
     - Between positions bilinear; outside the image the border is repeated.
 

@@ -4,7 +4,7 @@
     y --> z_y, y^ --> alignment --> m_v        +--> C-Conv, denoiser (z_text) --> LDM decoder --> refiner --> image
                      +--> G2 --> z_d ----------+
 
-`MDIC.reconstruct` is this chain. The decoder runs it on packets, training on what it validates with.
+`MDIC.reconstruct` is this chain. The decoder runs it on packets, training on its validation images.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class MDIC(nn.Module):
             seed: of the noise that the denoiser starts from.
             guidance: see `denoise`.
             z_empty: encoded empty captions (B, L, D), for a guidance other than 1.
-            lap: called with its name when a stage has ended: "side", "denoise". What follows is the LDM decoder's.
+            lap: called with its name when a stage has ended: "side", "denoise". The LDM decoder runs after that.
 
         Returns:
             Pictures (B, 3, H, W), about [-1, 1], and what they were conditioned on.

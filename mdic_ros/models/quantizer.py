@@ -165,12 +165,13 @@ class MultiScaleQuantizer(ModelMixin, ConfigMixin):
         return tokens.square().sum(-1, keepdim=True) - 2 * tokens @ codes.t() + codes.square().sum(-1)
 
     def _assign(self, scale: int, tokens: Tensor) -> Tensor:
-        """(B, n, d) to (B, n, K): softmax of negative squared distances over their least one's mean."""
+        """(B, n, d) to (B, n, K): softmax of -2 d / s; d: squared distances, s: mean of each token's smallest."""
         distance = self._distances(cast(VectorQuantize, self.quantizers[scale]).codebook.detach(), tokens)
         scale_of = distance.detach().amin(-1).mean().clamp(min=1e-6)
         return (-2 * distance / scale_of).softmax(-1)
 
     def _spread(self, scale: int, code: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
+        """Codes (B, h_k * w_k, d) of a grid, upsampled and corrected by phi: (B, d, *size)."""
         code = code.transpose(1, 2).unflatten(2, grid)
         if grid != size:
             code = F.interpolate(code, size=size, mode="bilinear", align_corners=False)

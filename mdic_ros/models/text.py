@@ -64,9 +64,7 @@ def encode_text(
     """
     if max_length is None:
         max_length = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
-    batch = tokenizer(
-        list(captions), padding="max_length", truncation=True, max_length=max_length, return_tensors="pt"
-    )
+    batch = tokenizer(list(captions), padding="max_length", truncation=True, max_length=max_length, return_tensors="pt")
     ids = cast(Tensor, batch["input_ids"]).to(text_encoder.device)
     return cast(Tensor, text_encoder(input_ids=ids).last_hidden_state)
 

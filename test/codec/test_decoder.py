@@ -16,21 +16,12 @@ from mdic_ros.codec.bundle import write_index
 from mdic_ros.codec.entropy_coding import EntropyCoder
 from mdic_ros.codec.images import to_pixels
 from mdic_ros.codec.prior import load_prior
+from mdic_ros.codec.threads import MAX_THREADS
 from mdic_ros.datasets import open_stereo
-from mdic_ros.errors import ImageError
+from mdic_ros.errors import ImageError, MdicError
 from mdic_ros.evaluation.metrics import psnr
 from mdic_ros.resources import resource
 from mdic_ros.training.tiny import make_bundle
-
-
-@pytest.fixture(scope="module")
-def encoder(tiny_bundle) -> Encoder:
-    return Encoder.from_pretrained(tiny_bundle)
-
-
-@pytest.fixture(scope="module")
-def decoder(tiny_bundle) -> Decoder:
-    return Decoder.from_pretrained(tiny_bundle)
 
 
 @pytest.mark.parametrize("size", [(64, 128), (128, 256), (65, 129), (101, 333), (370, 740)])
@@ -236,6 +227,14 @@ def test_guidance_of_the_bundle_reaches_the_denoiser(scene, tiny_bundle, encoder
     plain = decoder.decode(data, [SideView(image)], caption="a red car")
     strong = Decoder.from_pretrained(guided).decode(data, [SideView(image)], caption="a red car")
     assert not np.array_equal(plain.image, strong.image)
+
+
+@pytest.mark.parametrize("threads", [-1, MAX_THREADS + 1, 100_000])
+def test_a_number_of_threads_out_of_range_is_refused(tiny_bundle, threads):
+    before = torch.get_num_threads()
+    with pytest.raises(MdicError, match=f"{threads} threads cannot be had: take 1 to 256"):
+        Decoder.from_pretrained(tiny_bundle, threads=threads)
+    assert torch.get_num_threads() == before
 
 
 def test_threads_are_pytorchs(tiny_bundle):

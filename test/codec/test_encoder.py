@@ -17,18 +17,14 @@ from mdic_ros.codec import BudgetError, Bundle, BundleError, Encoder, inspect
 from mdic_ros.codec.bundle import ENCODER_SOURCES, write_index
 from mdic_ros.codec.components import load
 from mdic_ros.codec.images import to_pixels
+from mdic_ros.codec.threads import MAX_THREADS
 from mdic_ros.errors import ImageError, MdicError
 from mdic_ros.evaluation.protocol import as_coded
 from mdic_ros.models.autoencoder import encode_latent
-from mdic_ros.training.tiny import make_bundle
+from mdic_ros.training.tiny import TINY_UNET, make_bundle
 
 DEV = Path(__file__).parents[2] / "../shared/data/stereo/dev"
 SIZES = [(64, 128), (128, 256), (65, 129), (192, 320), (101, 333), (320, 448), (370, 740)]
-
-
-@pytest.fixture(scope="module")
-def encoder(tiny_bundle) -> Encoder:
-    return Encoder.from_pretrained(tiny_bundle)
 
 
 class Torch:
@@ -64,7 +60,8 @@ def test_networks_in_the_shape_of_stable_diffusion(tmp_path, scene):
     four = ("DownEncoderBlock2D",) * 4
     vae = {"in_channels": 3, "out_channels": 3, "latent_channels": 4, "block_out_channels": (8, 8, 8, 8)}
     vae |= {"down_block_types": four, "up_block_types": ("UpDecoderBlock2D",) * 4, "norm_num_groups": 4}
-    path = make_bundle(tmp_path, vae_config={**vae, "mid_block_add_attention": True}, unet_config=None)
+    unet = {**TINY_UNET, "out_channels": 4}
+    path = make_bundle(tmp_path, vae_config={**vae, "mid_block_add_attention": True}, unet_config=unet)
     encoder, reference = Encoder.from_pretrained(path), Torch(path)
     for size in ((64, 128), (192, 256)):
         assert agreement(encoder._tokens(scene(*size), "left", 5), reference.tokens(scene(*size))) >= 0.995
@@ -87,6 +84,12 @@ def test_one_thread_or_two_the_packets_are_the_same(encoder, tiny_bundle, scene)
     image = scene(128, 256)
     assert Encoder.from_pretrained(tiny_bundle, threads=1).encode(image) == encoder.encode(image)
     assert Encoder.from_pretrained(tiny_bundle, threads=2).encode(image) == encoder.encode(image)
+
+
+@pytest.mark.parametrize("threads", [-1, MAX_THREADS + 1, 100_000])
+def test_a_number_of_threads_out_of_range_is_refused(tiny_bundle, threads):
+    with pytest.raises(MdicError, match=f"{threads} threads cannot be had: take 1 to 256"):
+        Encoder.from_pretrained(tiny_bundle, threads=threads)
 
 
 def test_threads_that_wait_do_not_spin(tiny_bundle):

@@ -1,21 +1,9 @@
-"""A small real codec, and views of a moving scene."""
+"""Views of a moving scene."""
 
 import numpy as np
 import pytest
 
-from mdic_ros.codec import Decoder, Encoder
-
 SIZE = (64, 128)
-
-
-@pytest.fixture(scope="session")
-def encoder(tiny_bundle) -> Encoder:
-    return Encoder.from_pretrained(tiny_bundle)
-
-
-@pytest.fixture(scope="session")
-def decoder(tiny_bundle) -> Decoder:
-    return Decoder.from_pretrained(tiny_bundle)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """The prior as encoder and decoder evaluate it: integer frequencies, the same to the last bit on every machine.
 
-Fixed-point numbers carried in float64: every operation gives one defined result, whoever computes it.
+Fixed-point numbers carried in float64: every operation gives one defined result, on any processor.
 
 An activation is an integer in units of 2^-12, a weight a multiple of 2^-16, both held in float64. All terms of a
 matrix product are then multiples of 2^-16, and so is every partial sum in whatever order it is formed; as long as no
@@ -48,7 +48,8 @@ EXP_STEPS, EXP_ENTRIES, EXP_ONE = 256, 4096, 2**24
 NEVER = -(2**30)  # bias of a masked column: farther below any real score than the exponential table reaches
 
 # Rows that go through the network at once, about: several small scales together, or some windows of a large one.
-# This keeps what lies between in the processor's cache, bounds memory, and spares finer scales that nobody asks for.
+# This keeps intermediate results in the processor's cache, bounds memory, and avoids work on finer scales that are not
+# asked for.
 ROWS_AT_ONCE = 2**8
 TOKENS_AT_ONCE = 2**6  # tokens whose frequencies are computed at a time
 _KEPT_BIASES = 2**23  # numbers of all dense biases that are kept
@@ -422,13 +423,13 @@ def _split(x: Floats, shapes: Sequence[tuple[int, ...]]) -> list[Floats]:
 
 
 def _add(x: Floats, y: Floats) -> Floats:
-    """x + y, clamped; spoils y."""
+    """x + y, clamped; overwrites y."""
     y += x
     return np.clip(y, -STREAM_MAX, STREAM_MAX, out=y)
 
 
 def _distance(scores: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """Largest score of each row minus score; spoils `scores`."""
+    """Largest score of each row minus score; overwrites `scores`."""
     return np.subtract(scores.max(-1, keepdims=True), scores, out=scores)
 
 

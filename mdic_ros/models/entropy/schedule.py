@@ -1,4 +1,4 @@
-"""The coding schedule: in which order the tokens are coded, and who may look at whom.
+"""The coding schedule: in which order the tokens are coded, and which ones each is predicted from.
 
 *Scales*: the token grids are coded coarse to fine, each with all coarser grids as context. *Groups*: inside a grid the
 tokens are coded in groups by their place in a 2x2 pattern, a whole group in one pass of the network (a fixed unmasking
@@ -126,7 +126,7 @@ def _group(y: int, x: int, groups: int) -> int:
 
 @functools.lru_cache(maxsize=64)
 def schedule(h: int, w: int, groups: int, window: tuple[int, ...]) -> tuple[Step, ...]:
-    """The passes that code a grid of h x w tokens, less groups that so small a grid has no position for."""
+    """The passes that code a grid of h x w tokens; groups that have no position in so small a grid are left out."""
     tiles = [(rows, columns) for rows in windows(h, window[0]) for columns in windows(w, window[1])]
     # Windows of one size are alike: they begin at even rows and columns.
     numbers: dict[tuple[int, int], int] = {}
