@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -65,7 +65,7 @@ _UPRIGHT = {
 # --- files --------------------------------------------------------------------------------------------------
 
 
-def _open(file: IO[bytes], name: str) -> Image.Image:
+def _open(file: IO[bytes], name: str, deep_grey: bool = False) -> Image.Image:
     """An image whose kind, depth and size are acceptable; its pixels are not read yet."""
     head = file.read(64)
     file.seek(0)
@@ -74,7 +74,7 @@ def _open(file: IO[bytes], name: str) -> Image.Image:
     if not head.startswith(tuple(FORMATS.values())):
         raise ImageError(f"{name}: damaged, or not a PNG, JPEG or WebP image; copy it again, or convert it to PNG")
     # Of 16 bits per channel Pillow keeps the upper 8 without a word, except of grey.
-    if head[12:16] == b"IHDR" and head[24:25] == b"\x10":
+    if head[12:16] == b"IHDR" and head[24:25] == b"\x10" and not (deep_grey and head[25:26] == b"\0"):
         raise ImageError(f"{name}: more than 8 bits per channel; convert a copy to 8, e.g. 'mogrify -depth 8 *.png'")
     image = Image.open(file, formats=tuple(FORMATS))
     if image.width * image.height > MAX_PIXELS:
@@ -92,10 +92,10 @@ def _orientation(image: Image.Image) -> int:
 
 
 @contextmanager
-def _image(file: IO[bytes], name: str) -> Iterator[Image.Image]:
+def _image(file: IO[bytes], name: str, deep_grey: bool = False) -> Iterator[Image.Image]:
     """The image in a file; all that Pillow raises while it is used becomes an ImageError."""
     try:
-        with _open(file, name) as image:
+        with _open(file, name, deep_grey) as image:
             yield image
     except ImageError:
         raise
@@ -107,12 +107,12 @@ def _image(file: IO[bytes], name: str) -> Iterator[Image.Image]:
 
 
 @contextmanager
-def _image_file(path: Path) -> Iterator[Image.Image]:
+def _image_file(path: Path, deep_grey: bool = False) -> Iterator[Image.Image]:
     try:
         file = path.open("rb")
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
-    with file, _image(file, str(path)) as image:
+    with file, _image(file, str(path), deep_grey) as image:
         yield image
 
 
@@ -121,7 +121,14 @@ def _to_rgb(image: Image.Image) -> RGB:
     upright = _UPRIGHT.get(_orientation(image))
     if upright is not None:
         image = image.transpose(upright)
+    if _is_deep(image):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     return np.array(image.convert("RGB"), np.uint8)
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether it is grey with 16 bits; Pillow's mode for that is I;16 or, in older versions, I."""
+    return image.mode.startswith("I")
 
 
 def read_image(path: Path) -> RGB:
@@ -133,6 +140,15 @@ def read_image(path: Path) -> RGB:
         ImageError: missing, damaged, truncated, too large or deeper than 8 bits.
     """
     with _image_file(path) as image:
+        return _to_rgb(image)
+
+
+def read_deep_grey(path: Path) -> RGB:
+    """Like `read_image`, and of a grey PNG with 16 bits per pixel the upper 8.
+
+    Not for every file: the 16 bits of a map of distances or of a camera that uses 12 of them are not such pictures.
+    """
+    with _image_file(path, deep_grey=True) as image:
         return _to_rgb(image)
 
 
@@ -153,15 +169,15 @@ def image_size(path: Path) -> tuple[int, int]:
         return size[::-1] if _orientation(image) >= 5 else size
 
 
-def first_readable(paths: Iterable[Path]) -> Path:
+def first_readable(paths: Iterable[Path], read: Callable[[Path], object] = image_size) -> Path:
     """The first of some image files (at least one, of which ten are tried) whose head can be read, else the first.
 
-    A recording whose first image is damaged still has a size.
+    A recording whose first image is damaged still has a size. `read` is what reads the head, or raises ImageError.
     """
     tried = list(islice(paths, 10))
     for path in tried:
         with suppress(ImageError):
-            image_size(path)
+            read(path)
             return path
     return tried[0]
 
@@ -176,14 +192,14 @@ def stored_form(path: Path) -> str | None:
         return None if _orientation(image) in _UPRIGHT else str(image.format).lower()
 
 
-def is_grey(path: Path) -> bool:
-    """Whether an image file has no colours.
+def grey_bits(path: Path) -> int:
+    """Bits per pixel of an image file without colours, 8 or 16; 0 if it has colours.
 
     Raises:
-        ImageError: as `image_size`.
+        ImageError: missing, or not an image that `read_deep_grey` accepts.
     """
-    with _image_file(path) as image:
-        return image.mode in ("1", "L", "LA")
+    with _image_file(path, deep_grey=True) as image:
+        return 16 if _is_deep(image) else 8 if image.mode in ("1", "L", "LA") else 0
 
 
 def encode_image(image: RGB, form: Literal["png", "jpeg"], quality: int = 95) -> bytes:

@@ -16,8 +16,9 @@ from mdic_ros.datasets.images import (
     format_problem,
     from_compressed_message,
     from_image_message,
+    grey_bits,
     image_size,
-    is_grey,
+    read_deep_grey,
     read_image,
     read_image_bytes,
     stored_form,
@@ -269,12 +270,28 @@ def test_what_a_file_is_does_not_follow_from_its_name(tmp_path: Path) -> None:
     assert stored_form(path) == "jpeg"
     assert read_image(path).shape == (5, 7, 3)
     path.write_text("version https://git-lfs.github.com/spec/v1\n")
-    for read in (read_image, image_size, stored_form, is_grey):
+    for read in (read_image, image_size, stored_form, grey_bits):
         with pytest.raises(ImageError, match="git lfs pull"):
             read(path)
 
 
-def test_grey_files(tmp_path: Path) -> None:
-    for name, image in (("grey", PICTURE[..., 0]), ("colour", PICTURE)):
-        Image.fromarray(image).save(tmp_path / f"{name}.png")
-        assert is_grey(tmp_path / f"{name}.png") == (name == "grey")
+@pytest.mark.parametrize(
+    ("image", "bits"), [(PICTURE[..., 0], 8), (PICTURE, 0), (PICTURE[..., 0].astype(np.uint16) * 257, 16)]
+)
+def test_grey_files(tmp_path: Path, image: np.ndarray, bits: int) -> None:
+    path = tmp_path / "x.png"
+    Image.fromarray(image).save(path)
+    assert grey_bits(path) == bits
+    expected = PICTURE if bits == 0 else np.repeat(PICTURE[..., :1], 3, 2)
+    np.testing.assert_array_equal(read_deep_grey(path), expected)
+
+
+@pytest.mark.parametrize(("value", "upper"), [(0, 0), (255, 0), (256, 1), (40_000, 156), (65_535, 255)])
+def test_of_16_bits_the_upper_8_are_taken(tmp_path: Path, value: int, upper: int) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(png(np.full((4, 8, 1), value, np.uint16), 0))
+    assert (read_deep_grey(path) == upper).all() and read_deep_grey(path).shape == (4, 8, 3)
+    for colours in (2, 4, 6):  # of these Pillow would keep 8 bits unasked
+        path.write_bytes(png(np.full((4, 8, {2: 3, 4: 2, 6: 4}[colours]), value, np.uint16), colours))
+        with pytest.raises(ImageError, match="more than 8 bits"):
+            read_deep_grey(path)

@@ -2,14 +2,15 @@
 
 M. Burri et al., "The EuRoC micro aerial vehicle datasets", IJRR 2016; D. Schubert et al., "The TUM VI Benchmark for
 Evaluating Visual-Inertial Odometry", IROS 2018, whose calibration is in dso/camchain.yaml, the form of Kalibr. The
-images of both are as the cameras took them, so they have to be rectified. TUM-VI has 16 bits per pixel: convert
-it first.
+images of both are as the cameras took them, so they have to be rectified. TUM-VI's are grey PNG files with 16 bits per
+pixel, of which the upper 8 are taken.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from mdic_ros.datasets.calibration import CameraInfo
 from mdic_ros.datasets.errors import DatasetError
 from mdic_ros.datasets.files import ImagePair, Unpaired, only, read_text
-from mdic_ros.datasets.images import first_readable, is_grey
+from mdic_ros.datasets.images import first_readable, grey_bits, read_deep_grey
 from mdic_ros.datasets.reader import OpenOptions, Reader
 from mdic_ros.datasets.rectify import is_fisheye, rectifying_pair, refuse_unrectified, settle
 from mdic_ros.datasets.stereo import Camera, FileStereoSource, StereoFrame, StereoSource
@@ -89,12 +90,28 @@ def open_sequence(path: Path, options: OpenOptions) -> StereoSource:
         )
         for number, (i, j) in enumerate(pairs)
     ]
-    encoding = "mono8" if is_grey(first_readable(image.file for image in lefts)) else "rgb8"
+    bits = grey_bits(first_readable((image.file for image in lefts), grey_bits))
+    if bits > 8:
+        frames = [_of_upper_bits(frame) for frame in frames]
+    encoding = "mono8" if bits else "rgb8"
     one, other = (
         Camera(f"/{name}/image_raw", name, info, encoding) for name, info in zip(_CAMERAS, (left, right), strict=True)
     )
     return settle(
         FileStereoSource("euroc", folder, one, other, frames, unpaired), left, right, why, options.rectify_images
+    )
+
+
+def _of_upper_bits(frame: StereoFrame) -> StereoFrame:
+    """The frame with the upper 8 of its files' 16 bits. Nobody may copy the files in place of the images."""
+    left, right = frame.left_path, frame.right_path
+    assert left is not None and right is not None
+    return replace(
+        frame,
+        load_left=lambda: read_deep_grey(left),
+        load_right=lambda: read_deep_grey(right),
+        left_path=None,
+        right_path=None,
     )
 
 
