@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,9 +17,23 @@ from mdic_ros.datasets.stereo import SYNTHETIC_START_NS, Camera, FileStereoSourc
 
 _WORD = re.compile(r"(?<![a-z])(left|right)|(left|right)(?![a-z])", re.IGNORECASE)
 _LETTER = re.compile(r"(?<![a-z0-9])[lr](?![a-z0-9])", re.IGNORECASE)
-_FOLDER_NUMBER = re.compile(r"(?<![a-z])(?:cam|camera|im|img|image|view|colored)_?0?([0-3])(?![0-9])", re.IGNORECASE)
-#: In the name of a file the number after "image" is that of the frame, and more cameras than two are not expected.
-_FILE_NUMBER = re.compile(r"(?<![a-z])(?:cam|camera|im)_?([01])(?![0-9])", re.IGNORECASE)
+_COUNTED = "cam|camera|im|img|image|view"
+#: Names of folders that number their cameras: how plainly (see `Side`), the words before the number, and the numbers of
+#: the left and the right one.
+FOLDER_NUMBERS = (
+    (2, f"{_COUNTED}|colored", 0, 1),
+    (2, f"{_COUNTED}|colored", 2, 3),  # KITTI's colour cameras
+    (3, f"{_COUNTED}|infra|ir", 1, 2),  # RealSense, and whoever counts from 1
+    (4, "view", 1, 5),  # Middlebury 2005 and 2006
+    (4, "im", 2, 6),  # Middlebury 2001 and 2003
+    (4, "camera", 5, 6),  # ApolloScape
+)
+#: The same of files: there the number after "image" is that of the frame.
+FILE_NUMBERS = (
+    (2, "cam|camera|im", 0, 1),
+    (4, "view", 1, 5),
+    (4, "im", 2, 6),
+)
 
 
 class Side(NamedTuple):
@@ -26,7 +41,7 @@ class Side(NamedTuple):
 
     Attributes:
         right: whether it is the right one.
-        rank: how plainly the name says so: 0 by a word, 1 by a letter, 2 by the number of a camera.
+        rank: how plainly the name says so: 0 by a word, 1 by a letter, 2 and more by the number of a camera.
         rest: what is left of the name; the same for both names of a pair.
     """
 
@@ -35,22 +50,29 @@ class Side(NamedTuple):
     rest: str
 
 
-def side_of(name: str, *, file: bool) -> Side | None:
+def sides_of(name: str, *, file: bool) -> list[Side]:
     """Tells left from right by a name: left, Right, image_left, leftImages, l, cam0, image_3; left_000, 000_R, im1.
+
+    A number may say several things: cam1 is right of cam0, or left of cam2.
 
     Args:
         name: of a folder, or of a file without its suffix.
         file: which of them.
+
+    Returns:
+        What the name may say, the plainest first; nothing if it says nothing.
     """
     if match := _WORD.search(name):
-        return Side(match[0].lower() == "right", 0, _without(name, match))
+        return [Side(match[0].lower() == "right", 0, _without(name, match))]
     if match := _LETTER.search(name):
-        return Side(match[0].lower() == "r", 1, _without(name, match))
-    if match := (_FILE_NUMBER if file else _FOLDER_NUMBER).search(name):
-        number = int(match[1])
-        rest = _without(name, match) if file else f"{name[: match.start(1)]}{number // 2 * 2}{name[match.end(1) :]}"
-        return Side(number % 2 == 1, 2, rest)
-    return None
+        return [Side(match[0].lower() == "r", 1, _without(name, match))]
+    found = []
+    for rank, words, left, right in FILE_NUMBERS if file else FOLDER_NUMBERS:
+        match = re.search(rf"(?<![a-z])(?:{words})[_-]?0?({left}|{right})(?![0-9])", name, re.IGNORECASE)
+        if match:
+            rest = _without(name, match) if file else f"{name[: match.start(1)]}{left}{name[match.end(1) :]}"
+            found.append(Side(int(match[1]) == right, rank, rest))
+    return found
 
 
 def _without(name: str, match: re.Match[str]) -> str:
@@ -70,8 +92,7 @@ def _candidates(path: Path) -> list[_Folders]:
     """Pairs of folders with images, only those whose names are plainest; a half one if there is no whole one."""
     named: dict[tuple[int, str], list[Path | None]] = {}
     for inner in sorted(path.iterdir()):
-        side = side_of(inner.name, file=False) if inner.is_dir() and not inner.name.startswith(".") else None
-        if side:
+        for side in sides_of(inner.name, file=False) if inner.is_dir() and not inner.name.startswith(".") else ():
             named.setdefault((side.rank, side.rest), [None, None])[side.right] = inner
     whole = {key: pair for key, pair in named.items() if all(folder and _images_in(folder) for folder in pair)}
     plainest = min(((rank, rest != "") for rank, rest in whole), default=None)
@@ -89,7 +110,7 @@ def _by_side(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     """Images of both cameras in one folder, by the rest of their names."""
     sides: tuple[dict[str, Path], dict[str, Path]] = ({}, {})
     for file in image_files(folder):
-        if side := side_of(file.stem, file=True):
+        for side in sides_of(file.stem, file=True):
             sides[side.right].setdefault(side.rest, file)
     return sides
 
@@ -161,8 +182,8 @@ def _choose(path: Path, cameras: Cameras) -> tuple[Path, Path] | None:
         if lefts and rights:
             return None
         raise DatasetError(
-            f"{path}: looked for the folders left and right (or image_left, cam0, l ... and their partners) with "
-            "images in them, or for files like left_000.png and right_000.png, found none"
+            f"{path}: looked for the folders left and right (or image_left, cam0, infra1, l ... and their partners) "
+            "with images in them, or for files like left_000.png and right_000.png, found none"
         )
     left, right = found[0]
     if left is None or right is None:
@@ -172,19 +193,25 @@ def _choose(path: Path, cameras: Cameras) -> tuple[Path, Path] | None:
 
 
 def _pair_folders(left: Path, right: Path) -> tuple[list[ImagePair], Unpaired]:
-    """By whole names, or by their rests where the names of the two folders differ in the side as well."""
+    """By whole names; where no two are the same, by their rests without the side; else by their numbers: 1 and 001."""
     files = [image_files(_images_in(folder) or folder) for folder in (left, right)]
     whole = [by_name(of) for of in files]
     if whole[0].keys().isdisjoint(whole[1]):
-        rests = [by_name(of, _rest) for of in files]
-        if not rests[0].keys().isdisjoint(rests[1]):
-            whole = rests
+        for name in (_rest, _number):
+            with suppress(DatasetError):  # several files of a folder get the same name: then it is not that
+                lefts, rights = (by_name(of, name) for of in files)
+                if not lefts.keys().isdisjoint(rights):
+                    return pair_by_name(lefts, rights, left, right)
     return pair_by_name(whole[0], whole[1], left, right)
 
 
 def _rest(stem: str) -> str:
-    side = side_of(stem, file=True)
-    return side.rest if side else stem
+    return next((side.rest for side in sides_of(stem, file=True) if side.rank <= 2), stem)
+
+
+def _number(stem: str) -> str:
+    """All numbers in a name, without leading zeros."""
+    return "_".join(str(int(digits)) for digits in re.findall(r"[0-9]+", _rest(stem))) or stem
 
 
 def _calibration(path: Path, names: list[str], image: Path) -> CameraInfo | None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mdic_ros.datasets import DatasetError, detect_layout, open_stereo
+from mdic_ros.datasets.readers.folder import FOLDER_NUMBERS
 
 
 def test_pairs_by_name_whatever_the_format(folder: Path) -> None:
@@ -100,6 +101,18 @@ def names_of(path: Path, **options: Any) -> list[tuple[str, str, str]]:
         ("im0", "im1"),
         ("colored_0", "colored_1"),
         ("cam0/data", "cam1/data"),
+        ("cam1", "cam2"),
+        ("camera_1", "camera_2"),
+        ("camera-1", "camera-2"),
+        ("image_1", "image_2"),
+        ("image_01", "image_02"),
+        ("infra1", "infra2"),
+        ("infra_1", "infra_2"),
+        ("ir1", "ir2"),
+        ("device_0_infra1", "device_0_infra2"),
+        ("view1", "view5"),
+        ("im2", "im6"),
+        ("camera_5", "camera_6"),
     ],
 )
 def test_names_of_folders(tmp_path: Path, save: Any, picture: Any, left: str, right: str) -> None:
@@ -109,6 +122,45 @@ def test_names_of_folders(tmp_path: Path, save: Any, picture: Any, left: str, ri
     (tmp_path / "notes").mkdir()
     assert detect_layout(tmp_path) == "folder"
     assert names_of(tmp_path) == [(str(n), f"{left}/{n}.png", f"{right}/{n}.png") for n in (1, 2, 10)]
+
+
+@pytest.mark.parametrize(("words", "left", "right"), [row[1:] for row in FOLDER_NUMBERS])
+def test_numbers_of_folders(tmp_path: Path, save: Any, picture: Any, words: str, left: int, right: int) -> None:
+    """Every word of the table, with both of its numbers."""
+    for word in words.split("|"):
+        for name in (f"{word}{left}", f"{word}{right}"):
+            save(tmp_path / word / name / "7.png", picture(0))
+        assert names_of(tmp_path / word) == [("7", f"{word}{left}/7.png", f"{word}{right}/7.png")]
+
+
+def test_cameras_that_are_counted_from_0_go_first(tmp_path: Path, save: Any, picture: Any) -> None:
+    for name in ("cam0", "cam1", "cam2"):
+        save(tmp_path / name / "7.png", picture(0))
+    assert names_of(tmp_path) == [("7", "cam0/7.png", "cam1/7.png")]
+
+
+@pytest.mark.parametrize(
+    ("left", "right"), [("{}", "{:03}"), ("frame{:04}", "image_{}"), ("left_{}", "right_{:06}"), ("5_{}", "005_{:02}")]
+)
+def test_the_same_number_written_otherwise(tmp_path: Path, save: Any, picture: Any, left: str, right: str) -> None:
+    for number in (2, 10, 1):
+        save(tmp_path / "left" / f"{left.format(number)}.png", picture(number))
+        save(tmp_path / "right" / f"{right.format(number)}.png", picture(number + 100))
+    found = [(one, other) for _, one, other in names_of(tmp_path)]
+    assert found == [(f"left/{left.format(n)}.png", f"right/{right.format(n)}.png") for n in (1, 2, 10)]
+
+
+def test_numbers_that_fit_no_partner_or_two(
+    tmp_path: Path, save: Any, picture: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("left/1", "left/2", "right/001", "right/003"):
+        save(tmp_path / f"{name}.png", picture(0))
+    with caplog.at_level(logging.WARNING):
+        source = open_stereo(tmp_path)
+    assert ([frame.number for frame in source], source.unpaired) == ([1], (1, 1))
+    save(tmp_path / "right" / "01.png", picture(0))
+    with pytest.raises(DatasetError, match="no two have the same name"):
+        open_stereo(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +191,9 @@ def test_names_of_files(
     assert names_of(tmp_path) == expected
 
 
-@pytest.mark.parametrize(("left", "right"), [("left", "right"), ("im0", "im1"), ("L", "R")])
+@pytest.mark.parametrize(
+    ("left", "right"), [("left", "right"), ("im0", "im1"), ("L", "R"), ("view1", "view5"), ("im2", "im6")]
+)
 def test_one_pair_in_a_folder(tmp_path: Path, save: Any, picture: Any, left: str, right: str) -> None:
     save(tmp_path / f"{left}.png", picture(0))
     save(tmp_path / f"{right}.png", picture(1))
