@@ -17,13 +17,14 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "mdic_ros"
 
 # Sub-package (or module) -> our own that it may import besides itself. What is not listed here may not exist.
-# From the ground up; errors, extras, resources and progress may be used by all above them.
-GROUND = {"errors", "extras", "resources", "progress"}
+# From the ground up; errors, extras, resources, progress and stamps may be used by all above them.
+GROUND = {"errors", "extras", "resources", "progress", "stamps"}
 ALLOWED = {
     "": set(),
     "errors": set(),
     "resources": {"errors"},
     "progress": {"errors"},
+    "stamps": set(),
     "extras": {"errors"},
     "backbones": {"errors"},
     "models": {"errors"},

@@ -253,7 +253,7 @@ def _camera_info(reader: BagReader, topic: str, notes: list[str]) -> Any | None:
         notes.append(f"the calibration is not used: {error}")
         return None
     if message is not None and (field := calibration_problem(message)):
-        notes.append(f"the calibration in {info_topic(topic)} is not used: {field} is not finite or too long")
+        notes.append(f"the calibration in {info_topic(topic)} is not used: {field} is out of range or too long")
         return None
     return message
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from mdic_ros.codec.threads import MAX_THREADS
 from mdic_ros.errors import MdicError
 
 
@@ -41,7 +42,10 @@ ModelOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option(help="Where the networks run: cpu, cuda, cuda:1 ...")]
 ThreadsOption = Annotated[
-    int, typer.Option(min=0, metavar="N", help="CPU threads; 0 = one for each core.", show_default=False)
+    int,
+    typer.Option(
+        min=0, max=MAX_THREADS, metavar="N", help="CPU threads; 0 = one for each core.", show_default=False
+    ),
 ]
 SizeOption = Annotated[
     str | None, typer.Option(metavar="HxW", help="Resize to height x width first, e.g. 128x256 (128 rows).")

@@ -14,8 +14,9 @@ from mdic_ros.datasets.calibration import CameraInfo
 from mdic_ros.datasets.errors import DatasetError
 from mdic_ros.datasets.images import RGB, format_problem, from_compressed_message, from_image_message
 from mdic_ros.datasets.messages import BITSTREAM, CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, peek_header
-from mdic_ros.datasets.timing import pair_nearest, stamp_problem
+from mdic_ros.datasets.timing import pair_nearest
 from mdic_ros.errors import ImageError
+from mdic_ros.stamps import stamp_problem
 
 log = logging.getLogger(__name__)
 
@@ -250,7 +251,7 @@ def pair_topics(left: ImageTopic, right: ImageTopic, slop_s: float) -> Pairing:
     """Pairs the images of two topics by nearest stamp, or by recording time where stamps cannot tell images apart."""
     slop = round(slop_s * 1e9)
     problems = ((images.topic, stamp_problem(images.stamps)) for images in (left, right))
-    problem = "; ".join(f"in {topic} {text}" for topic, text in problems if text)
+    problem = "; ".join(f"the stamps in {topic} are {text}" for topic, text in problems if text)
     by_stamp = [] if problem else pair_nearest(left.stamps, right.stamps, slop)
     if not problem and 2 * len(by_stamp) >= min(len(left.entries), len(right.entries)):
         return Pairing(by_stamp, "")

@@ -1,4 +1,4 @@
-"""What the stamps of images say: which two belong together, whether they can be trusted, how fast they come."""
+"""What the stamps of images say: which two belong together, how fast they come."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from collections.abc import Sequence
 
 #: Largest difference of the stamps of a pair in seconds.
 DEFAULT_SLOP_S = 0.03
-
-#: Share of the stamps of a topic that may be repetitions before none of them is trusted.
-_REPEATED_SHARE = 0.1
 
 
 def nearest(stamps: Sequence[int], stamp: int, slop_ns: int) -> int | None:
@@ -35,18 +32,6 @@ def pair_nearest(left: Sequence[int], right: Sequence[int], slop_ns: int) -> lis
         if j is not None and nearest(left, right[j], slop_ns) == i:
             pairs.append((i, j))
     return pairs
-
-
-def stamp_problem(stamps: Sequence[int]) -> str:
-    """Why the stamps of one camera (ns, in any order) cannot tell its images apart; empty if they can.
-
-    A few that occur twice are no reason: those images find no partner.
-    """
-    repeated = len(stamps) - len(set(stamps))
-    if repeated <= _REPEATED_SHARE * len(stamps):
-        return ""
-    zeros = sum(stamp == 0 for stamp in stamps)
-    return f"{zeros} of {len(stamps)} stamps are 0" if zeros > 1 else f"{repeated} of {len(stamps)} stamps are repeated"
 
 
 def payload_kbps(sizes: Sequence[int], stamps: Sequence[int]) -> float:

@@ -28,7 +28,7 @@ from mdic_ros.nodes.runtime import load_model, run
 from mdic_ros.nodes.session_log import SessionLog
 from mdic_ros.nodes.worker import Worker
 from mdic_ros.stream.events import Event
-from mdic_ros.stream.reports import age_ms, read_stream_info
+from mdic_ros.stream.reports import MAX_FRAME_ID, age_ms, read_stream_info
 
 _WAIT_TICK_S = 0.01
 
@@ -103,6 +103,9 @@ class DecoderNode(Node):
         data = message.data.tobytes()
         self._input.add(len(data))
         self._configure()
+        if len(message.header.frame_id) > MAX_FRAME_ID:  # it would be kept while the packet waits
+            self._session.refuse("damaged", f"its frame_id is longer than {MAX_FRAME_ID} characters")
+            return
         if self._session.push_packet(
             data, message.sequence, stamp_ns(message.header), time.monotonic(), message.header
         ):

@@ -90,7 +90,7 @@ class EncoderNode(Node):
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         if field := calibration_problem(message):  # a decoder would refuse the whole stream_info
-            text = f"camera_info refused: {field} is not finite or too long; the one before is used, if there was one"
+            text = f"camera_info refused: {field} is out of range or too long; the one before is used, if there was one"
             self._log(Event("warning", text, "camera_info"))
             return
         self._camera_info = message

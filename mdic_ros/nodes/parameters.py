@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from mdic_ros.codec.precision import DTYPES
+from mdic_ros.codec.threads import MAX_THREADS
 from mdic_ros.datasets import LAYOUTS
 from mdic_ros.errors import MdicError
 
@@ -264,7 +265,7 @@ _THREADS = Parameter(
     0,
     "Processor threads of the network; 0 is as many as there are cores. On a robot with other work, leave it some.",
     0,
-    256,
+    MAX_THREADS,
 )
 
 
@@ -506,7 +507,9 @@ REPLAY = Table(
     "replay",
     "Plays a recorded stereo drive as topics: a rosbag2 folder, or KITTI raw, odometry, stereo 2012/2015, "
     "EuRoC, TUM-VI, Cityscapes or left/right folders as downloaded. Needs no rosbag2. Publishes left/image_raw, "
-    "left/camera_info, right/image_raw and right/camera_info.",
+    "left/camera_info, right/image_raw and right/camera_info. Images are played as they are: those of EuRoC and TUM-VI "
+    "are not rectified, and 'mdic bag write --rectify-images' makes a bag that is. Of TUM-VI's 16 bits per pixel the "
+    "upper 8 are played.",
     (
         Parameter("path", "", "The recording: a bag or a folder. Must be set."),
         Parameter(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,12 +96,15 @@ class _Packet:
 class DecodeSession:
     """The behaviour of one decoded stream.
 
+    Anybody may send a packet: until `Decoder.read` has checked it, its header, number and stamp decide nothing but
+    whether it is refused, and its size bounds its memory.
+
     `push_*` are cheap and may be called by one thread while another is in `poll`, which does the work.
 
     Args:
         decoder: may be shared with other sessions.
         settings: how to decode; assign new ones at any time.
-        live: decode the newest packet alone when several are due, and count the others as overtaken; else all.
+        live: decode the newest whole packet alone when several are due, and count the others as overtaken; else all.
         tell: called with every event: dropped packets, unusable side images, a stream of another model.
     """
 
@@ -152,19 +155,27 @@ class DecodeSession:
         try:
             header = inspect(data)
         except BitstreamError as error:
-            return self._refuse("damaged", str(error), sequence)
+            return self.refuse("damaged", str(error))
         if problem := self.guard.refuses(header.fingerprint_byte):
-            return self._refuse("wrong_model", problem, sequence)
+            return self.refuse("wrong_model", problem)
         if problem := self._size_problem(header):
-            return self._refuse("damaged", problem, sequence)
-        packet = _Packet(data, header, sequence, stamp_ns, now, tag)
+            return self.refuse("damaged", problem)
+        if len(data) > (most := self.decoder.max_bytes(header)):
+            return self.refuse("damaged", f"it has {len(data)} bytes, one with its header {most} at most")
         with self._lock:
             self._apply_settings()
-            changed = self._pairer.add_primary(stamp_ns, packet, now)
-        self._last_size = (header.height, header.width)
-        if changed:
-            self._tell_of_stamps("packets", self._pairer.packet_stamps.problem)
+            self._pairer.add_primary(stamp_ns, _Packet(data, header, sequence, stamp_ns, now, tag), now)
         return True
+
+    def refuse(self, cause: str, text: str) -> bool:
+        """Count and tell of a packet that is dropped; False. For its owner, where `push_packet` cannot see the fault.
+
+        Args:
+            cause: the word of its counter. text: a sentence for people.
+        """
+        self.drops.count(cause)
+        self._tell(Event("warning", f"packet dropped ({cause}): {text}", cause, one_frame=True))
+        return False
 
     def push_side(self, source: Image | Callable[[], Image], stamp_ns: int, now: float, source_bytes: int = 0) -> None:
         """A side image has come.
@@ -214,21 +225,25 @@ class DecodeSession:
             due = list(self._pairer.ready(now))
             for pair in due:
                 self._note_miss(pair)
-        pictures = [self._decode(pair, now) for pair in self._chosen(due)]
+        self._drop_unread([pair for pair in due if pair.skip], "no_side_image")
+        wanted = [pair for pair in due if not pair.skip]
+        pictures = [self._decode(pair, packet, now) for pair, packet in self._whole(wanted)]
         self._settle_sides()
         return [picture for picture in pictures if picture is not None]
 
-    def _chosen(self, due: list[Pair[_Packet]]) -> list[Pair[_Packet]]:
-        skipped = [pair for pair in due if pair.skip]
-        wanted = [pair for pair in due if not pair.skip]
-        self._drop_unread(skipped, "no_side_image")
-        if not self._live or len(wanted) < 2:
-            return wanted
-        first = wanted[0].primary.sequence
-        # The newest by its number, which wraps: a late packet may have come last.
-        newest = max(wanted, key=lambda pair: (pair.primary.sequence - first + 2**31) % 2**32)
-        self._drop_unread([pair for pair in wanted if pair is not newest], "overtaken")
-        return [newest]
+    def _whole(self, wanted: list[Pair[_Packet]]) -> Iterator[tuple[Pair[_Packet], ParsedPacket]]:
+        """Those that are whole, with what is in them; live, only the newest of these."""
+        if self._live:  # the newest by its number: a late packet may have come last
+            wanted = sorted(wanted, key=lambda pair: self.sequence.ahead(pair.primary.sequence), reverse=True)
+        for place, pair in enumerate(wanted, 1):
+            parsed = self._read(pair.primary)
+            if parsed is None:
+                continue
+            if self._live:
+                self._drop_unread(wanted[place:], "overtaken")
+            yield pair, parsed
+            if self._live:
+                return
 
     def _note_miss(self, pair: Pair[_Packet]) -> None:
         """Says how far the nearest side image is, when packets do not find one."""
@@ -250,23 +265,32 @@ class DecodeSession:
             self.sequence.unread(pair.primary.sequence)
             self.drops.count(cause)
 
-    def _decode(self, pair: Pair[_Packet], now: float) -> Picture | None:
-        started, settings, packet = time.perf_counter(), self.settings, pair.primary
-        info = self.info
+    def _read(self, packet: _Packet) -> ParsedPacket | None:
+        """What is in a packet; None, refused, when it is damaged."""
         if problem := self._size_problem(packet.header):  # StreamInfo may have come since
-            self._refuse("damaged", problem, packet.sequence)
+            self.refuse("damaged", problem)
             return None
         try:
             parsed = self.decoder.read(packet.data, packet.header)
         except BitstreamError as error:
-            self._refuse("damaged", str(error), packet.sequence)
+            self.refuse("damaged", str(error))
             return None
         if news := self.guard.confirmed():
             self._tell(news)
+        return parsed
+
+    def _decode(self, pair: Pair[_Packet], parsed: ParsedPacket, now: float) -> Picture | None:
+        started = time.perf_counter() - parsed.entropy_ms / 1e3  # reading it was part of the work
+        settings, packet, info = self.settings, pair.primary, self.info
         arrival = self.sequence.arrived(packet.sequence, packet.stamp_ns)
         if arrival is not Arrival.NEXT:
             self.drops.count(arrival.value)
             return None
+        self._last_size = (packet.header.height, packet.header.width)
+        with self._lock:
+            changed = self._pairer.packet_stamps.add(packet.stamp_ns)
+        if changed:
+            self._tell_of_stamps("packets", self._pairer.packet_stamps.problem)
         side = self._side_image(pair.side, packet.header)
         caption_started = time.perf_counter()
         caption = self._captions.caption(side, wanted=settings.caption, every=settings.caption_every)
@@ -276,7 +300,7 @@ class DecodeSession:
                 parsed, self._views(parsed, side), caption=caption, steps=settings.steps, seed=settings.seed
             )
         except MdicError as error:
-            self._refuse("damaged", str(error), packet.sequence)
+            self.refuse("damaged", str(error))
             return None
         offset_ms = pair.side_offset_ns / 1e6 if side is not None else math.nan
         self.without_side += side is None
@@ -284,7 +308,11 @@ class DecodeSession:
         return Picture(result.image, result.mask, report, info, packet.stamp_ns, packet.tag)
 
     def _views(self, packet: ParsedPacket, side: Image | None) -> list[SideView]:
-        """What is beside the packet: today one view or none."""
+        """The views beside the packet: today the side image, or none.
+
+        The one place that makes this list. A further view, such as an earlier picture, is one more entry here; only one
+        that comes from outside by its own stamps, such as a third camera, needs a history and a pairer, too.
+        """
         if side is None:
             return []
         return [SideView(side, self._rows.row_offset(packet, side) if self.settings.rectify else 0.0)]
@@ -384,12 +412,6 @@ class DecodeSession:
                 "of that size, or a higher max_pixels, it is decoded"
             )
         return ""
-
-    def _refuse(self, cause: str, text: str, sequence: int) -> bool:
-        self.drops.count(cause)
-        self.sequence.unread(sequence)
-        self._tell(Event("warning", f"packet dropped ({cause}): {text}", cause, one_frame=True))
-        return False
 
     def _tell_of_stamps(self, what: str, problem: str) -> None:
         if problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from mdic_ros.errors import ImageError
 from mdic_ros.stream.events import DropCounter, Event, Tell, ignore
 from mdic_ros.stream.rate_control import Limits, RateController, RateLimiter
 from mdic_ros.stream.reports import StreamInfo
-from mdic_ros.stream.stamps import StampWatch
+from mdic_ros.stream.stamp_watch import StampWatch
 
 
 @dataclass(frozen=True)
@@ -64,18 +65,33 @@ def coded_size(height: int, width: int, settings: EncodeSettings) -> tuple[int, 
     """Height and width, in pixels, that an image of height x width is coded at.
 
     With one of `coded_height` and `coded_width` alone the aspect ratio stays.
+
+    Raises:
+        ImageError: that makes the other side too short or too long; says which values do not.
     """
     if settings.coded_height and settings.coded_width:
         return settings.coded_height, settings.coded_width
+    heights, widths = ("coded_height", height, MIN_HEIGHT), ("coded_width", width, MIN_WIDTH)
     if settings.coded_height:
-        return settings.coded_height, _within(settings.coded_height * width / height, MIN_WIDTH)
+        return settings.coded_height, _in_proportion(settings.coded_height, heights, widths)
     if settings.coded_width:
-        return _within(settings.coded_width * height / width, MIN_HEIGHT), settings.coded_width
+        return _in_proportion(settings.coded_width, widths, heights), settings.coded_width
     return height, width
 
 
-def _within(side: float, least: int) -> int:
-    return max(least, min(MAX_SIDE, round(side)))
+def _in_proportion(given: int, this: tuple[str, int, int], other: tuple[str, int, int]) -> int:
+    """The side that follows from the given one; sides as (name of the setting, pixels of the image, least)."""
+    (name, pixels, least), (other_name, other_pixels, other_least) = this, other
+    found = round(given * other_pixels / pixels)
+    if other_least <= found <= MAX_SIDE:
+        return found
+    # Where the other side, rounded, is the least and the most.
+    lowest = max(least, math.ceil((other_least - 0.5) * pixels / other_pixels))
+    highest = min(MAX_SIDE, math.floor((MAX_SIDE + 0.5) * pixels / other_pixels))
+    remedy = f"set both, or {name} from {lowest} to {highest}" if lowest <= highest else "set both"
+    raise ImageError(
+        f"{name} = {given} makes {other_name} {found}, and {other_least} to {MAX_SIDE} can be coded: {remedy}"
+    )
 
 
 class EncodeSession:

@@ -4,7 +4,7 @@ The packet leads: each one leaves exactly once, with a side image or, by policy,
 source's clock and are only ever compared with each other; how long to wait, and what to keep, is measured on the
 caller's clock. KITTI's right camera is stamped 0.5 ms before the left one, so equal stamps cannot be asked for.
 
-Where stamps cannot identify a frame (all zero, or repeated), packets are paired by arrival: with the side image that
+Where stamps cannot identify a frame (zero, or repeated), packets are paired by arrival: with the side image that
 came nearest to the packet in time.
 """
 
@@ -18,7 +18,7 @@ from statistics import median
 from typing import Generic, Literal, TypeVar
 
 from mdic_ros.codec.images import Image
-from mdic_ros.stream.stamps import StampWatch
+from mdic_ros.stream.stamp_watch import StampWatch
 
 Primary = TypeVar("Primary")
 MissingSide = Literal["skip", "last", "none"]
@@ -155,6 +155,9 @@ class Pairer(Generic[Primary]):
         slop_s: largest difference of stamps that counts as the same instant.
         wait_s: how long a packet waits for a side image that has not arrived yet.
         missing: `skip` drops the packet, `last` takes the newest side image whatever its stamp, `none` decodes without.
+
+    `packet_stamps` is told by the owner, of packets that proved to be whole: damaged ones and duplicates have stamps
+    that say nothing about the camera.
     """
 
     MOST_WAITING = 100  # packets; more means that side images do not come
@@ -177,10 +180,9 @@ class Pairer(Generic[Primary]):
         self.history.add(side)
         return self.side_stamps.add(side.stamp_ns)
 
-    def add_primary(self, stamp_ns: int, primary: Primary, now: float) -> bool:
-        """Register a packet; `now` in seconds, on the clock of `ready`. Returns as `add_side`."""
+    def add_primary(self, stamp_ns: int, primary: Primary, now: float) -> None:
+        """Register a packet; `now` in seconds, on the clock of `ready`."""
         self._waiting.append(_Waiting(stamp_ns, primary, now, now + self.wait_s))
-        return self.packet_stamps.add(stamp_ns)
 
     def ready(self, now: float) -> Iterator[Pair[Primary]]:
         """Take out, in order of arrival, the packets whose side image is there or no longer awaited."""

@@ -19,6 +19,9 @@ from mdic_ros.errors import MdicError
 _HOUR_MS = 3_600_000.0
 _MAX_TEXT = 64
 _MAX_NUMBERS = 32  # of a distortion model; the longest in use has 14
+#: Of a calibration. In pixels, or pixels times metres of baseline, so no camera comes near it; scaled, it stays finite.
+_MAX_NUMBER = 1e9
+MAX_FRAME_ID = 256  #: characters of a header's frame_id
 
 
 class StreamInfoError(MdicError):
@@ -77,6 +80,7 @@ def read_stream_info(message: Any, to_calibration: Callable[[Any], Any]) -> Stre
     _check(1 <= message.height <= 65535 and 1 <= message.width <= 65535, "source size")
     _check(MIN_HEIGHT <= message.coded_height <= MAX_SIDE, "coded_height")
     _check(MIN_WIDTH <= message.coded_width <= MAX_SIDE, "coded_width")
+    _check(len(message.header.frame_id) <= MAX_FRAME_ID, "header.frame_id")
     _check(len(message.encoding) <= _MAX_TEXT and message.encoding.isprintable(), "encoding")
     _check(MODEL_ID.fullmatch(message.model_id), "model_id")
     _check(re.fullmatch(r"[0-9a-f]{64}", message.fingerprint), "fingerprint")
@@ -89,16 +93,18 @@ def read_stream_info(message: Any, to_calibration: Callable[[Any], Any]) -> Stre
 
 
 def calibration_problem(camera_info: Any) -> str:
-    """The field of a `sensor_msgs/CameraInfo` that is too long or not finite; empty if there is none."""
+    """The field of a `sensor_msgs/CameraInfo` that is too long, not finite or beyond 1e9; empty if there is none."""
+    if len(camera_info.header.frame_id) > MAX_FRAME_ID:
+        return "header.frame_id"
     if len(camera_info.distortion_model) > _MAX_TEXT:
         return "distortion_model"
     if len(camera_info.d) > _MAX_NUMBERS:
         return "d"
-    return next((name for name in ("d", "k", "r", "p") if not _finite(getattr(camera_info, name))), "")
+    return next((name for name in ("d", "k", "r", "p") if not _bounded(getattr(camera_info, name))), "")
 
 
-def _finite(numbers: Iterable[float]) -> bool:
-    return all(math.isfinite(number) for number in numbers)
+def _bounded(numbers: Iterable[float]) -> bool:
+    return all(abs(number) <= _MAX_NUMBER for number in numbers)  # NaN fails
 
 
 def _check(good: object, what: str) -> None:

@@ -20,8 +20,9 @@ class SequenceTracker:
     A late packet is refused: the picture after it has been shown already. A restarted encoder counts from 0 again,
     which must not be taken for lateness: its stamps go on, or its numbers fall back far, or they stay behind.
 
-    Only packets that proved to be whole are registered. A number far ahead is still not believed: the packet is
-    decoded, but nothing counts as lost, unless the packets after it go on from there.
+    Only packets that proved to be whole are registered; the number of a damaged one says nothing, so what it was counts
+    as lost. A number far ahead is still not believed: the packet is decoded, but nothing counts as lost, unless the
+    packets after it go on from there.
     """
 
     REORDER_WINDOW = 16  # a packet that is later than this many others is a restart, not reordering
@@ -34,13 +35,19 @@ class SequenceTracker:
         self._last: tuple[int, int] | None = None
         self._far: int | None = None  # a number that was not believed
         self._seen: deque[tuple[int, int]] = deque(maxlen=self.REORDER_WINDOW)
-        self._unread: deque[int] = deque(maxlen=1000)
+        self._unread: set[int] = set()
         self._refused = 0
         self._last_refused: int | None = None
 
+    def ahead(self, sequence: int) -> int:
+        """How far a number is ahead of the last packet's, or of 0 before the first: -2^31 to 2^31 - 1."""
+        last = 0 if self._last is None else self._last[0]
+        return (sequence - last + 2**31) % 2**32 - 2**31
+
     def unread(self, sequence: int) -> None:
-        """A packet with this number came and was dropped, unread or damaged; it is not lost on the link."""
-        self._unread.append(sequence)
+        """A packet with this number came and was dropped without a look into it; it is not lost on the link."""
+        if len(self._unread) < self.MAX_GAP:  # of more, none counts as lost
+            self._unread.add(sequence)
 
     def arrived(self, sequence: int, stamp_ns: int) -> Arrival:
         """Register a packet that is whole; only `NEXT` should be shown. `lost` grows by the numbers left out."""
@@ -62,7 +69,7 @@ class SequenceTracker:
         ahead = (sequence - last_sequence) % 2**32
         behind = (last_sequence - sequence) % 2**32
         if 0 < ahead <= self.MAX_GAP:
-            between = sum(0 < (number - last_sequence) % 2**32 < ahead for number in tuple(self._unread))
+            between = sum(0 < (number - last_sequence) % 2**32 < ahead for number in self._unread)
             self._unread.clear()
             self._far = None
             self.lost += max(0, ahead - 1 - between)

@@ -52,6 +52,16 @@ def test_nothing_is_written_over_what_is_read(mdic: Mdic, pairs: Path, tmp_path:
     assert (left.read_bytes(), right.read_bytes()) == before
 
 
+def test_threads_are_limited(mdic: Mdic, pairs: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+    left, packet, model = pairs / "left" / "0.png", tmp_path / "a.mdic", ("--model", tiny_bundle)
+    for number in ("257", "100000"):
+        refused = mdic("encode", left, packet, "--threads", number, *model)
+        assert (refused.code, packet.exists()) == (2, False) and "256" in refused.err
+    mdic("encode", left, packet, "--threads", "2", *model)
+    refused = mdic("decode", packet, tmp_path / "a.png", "--threads", "100000", *model)
+    assert refused.code == 2 and "256" in refused.err
+
+
 def test_encode_options_that_do_not_fit(mdic: Mdic, pairs: Path, tmp_path: Path, tiny_bundle: Path) -> None:
     left, packet = pairs / "left" / "0.png", tmp_path / "a.mdic"
     assert mdic("encode", left, packet, "--rate-point", 99, "--model", tiny_bundle).code == 2

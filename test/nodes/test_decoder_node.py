@@ -266,7 +266,7 @@ def test_damaged_cut_repeated_and_late_packets(bench, tiny_bundle, packets):
     link.dropped({"damaged": 2, "out_of_order": 1})
     link.send(packets[2], 1500, 5)
     link.dropped({"damaged": 2, "duplicate": 1, "out_of_order": 1})
-    assert link.node._session.sequence.lost == 1  # number 3; number 4 was late
+    assert link.node._session.sequence.lost == 3  # 1 and 2 did not come whole, 3 not at all; 4 was late
     link.send(packets[0], 1600, 0)  # the encoder was restarted
     link.decoded(3)
     assert [report.drops_total for report in link.reports] == [0, 2, 4]
@@ -281,6 +281,18 @@ def test_a_packet_of_another_size_than_announced_costs_no_work(bench, tiny_bundl
     link.dropped({"damaged": 1})
     link.send(packets[1], 1100, 1)
     link.decoded(1)
+
+
+def test_a_frame_id_that_is_a_book_is_not_kept(bench, tiny_bundle, decoder, packets):
+    link = Link(bench, tiny_bundle, side_wait_s=0.0)
+    book = header(1000)
+    book.frame_id = "x" * 257
+    link.announce(decoder, header=book)
+    link.bitstream.publish(Bitstream(header=book, sequence=0, data=array.array("B", packets[0])))
+    link.dropped({"damaged": 1})
+    link.send(packets[1], 1100, 1)
+    link.decoded(1)
+    assert link.node._session.info is None
 
 
 def test_a_stream_of_another_container_version_is_refused(bench, tiny_bundle, decoder, packets):

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from mdic_ros.codec import SideView
+from mdic_ros.codec import SideView, inspect
 from mdic_ros.errors import ImageError
 from mdic_ros.stream import DecodeSession, DecodeSettings
 from mdic_ros.stream.events import Event
@@ -126,6 +126,87 @@ def test_forged_and_damaged_packets_cost_no_statistic(session, packets):
     assert [picture.report.sequence for picture in session.poll(0.0)] == [2**31, 1]
     assert (session.sequence.lost, session.sequence.restarts) == (0, 0)
     assert session.drops.by_cause() == {"damaged": 3}
+
+
+def forged(packet: bytes) -> bytes:
+    """A packet with a good header and a payload that is none."""
+    return packet[:3] + b"x" * 12
+
+
+def test_live_a_forged_packet_does_not_displace_a_real_one(decoder, packets):
+    session = DecodeSession(decoder, DecodeSettings(caption="", side_wait_s=0.0), live=True)
+    for data, sequence in ((packets[0], 5), (forged(packets[0]), 1000), (forged(packets[0]), 3)):
+        session.push_packet(data, sequence, T0 + sequence, 0.0)
+    assert [picture.report.sequence for picture in session.poll(0.0)] == [5]
+    assert session.drops.by_cause() == {"damaged": 1, "overtaken": 1}  # behind the picture nobody looked
+    session.push_packet(forged(packets[0]), 7, T0 + 7, 0.1)
+    assert session.poll(0.1) == []  # nothing has overtaken it
+    assert session.drops.by_cause() == {"damaged": 2, "overtaken": 1}
+
+
+@pytest.mark.parametrize("number", [2**31 + 5, 2**31 + 6, 2**32 - 1])
+def test_live_the_order_of_real_packets_does_not_depend_on_a_forged_number(decoder, packets, number):
+    session = DecodeSession(decoder, DecodeSettings(caption="", side_wait_s=0.0), live=True)
+    for data, sequence in ((forged(packets[0]), number), (packets[1], 6), (packets[2], 5)):
+        session.push_packet(data, sequence, T0 + sequence % 100, 0.0)
+    assert [picture.report.sequence for picture in session.poll(0.0)] == [6]
+
+
+def test_numbers_of_damaged_packets_hide_no_loss(session, packets):
+    session.settings = DecodeSettings(caption="", side_wait_s=0.0)
+    session.push_packet(packets[0], 0, T0, 0.0)
+    for sequence in (2, 2, 2, 3, 4):
+        session.push_packet(forged(packets[0]), sequence, T0 + 1, 0.0)
+        session.push_packet(b"", sequence + 3, T0 + 1, 0.0)
+    session.push_packet(packets[1], 10, T0 + 2, 0.0)
+    assert len(session.poll(0.0)) == 2
+    assert session.sequence.lost == 9
+
+
+def test_a_packet_longer_than_any_of_its_size_is_refused_at_once(session, decoder, packets, events):
+    most = decoder.max_bytes(inspect(packets[0]))
+    assert len(packets[0]) < most < 10_000
+    assert session.push_packet(packets[0][:3] + bytes(most - 3), 0, T0, 0.0)
+    assert not session.push_packet(packets[0][:3] + bytes(most - 2), 1, T0, 0.0)
+    assert session.drops.by_cause() == {"damaged": 1}
+    assert f"it has {most + 1} bytes, one with its header {most} at most" in events[0].text
+
+
+def test_a_forged_size_does_not_shrink_side_images(decoder, encoder):
+    rng = np.random.default_rng(1)
+    large = np.repeat(np.repeat(rng.integers(0, 256, (16, 32, 3), np.uint8), 8, 0), 8, 1)
+    data = encoder.encode(large, rate_point=1)
+    small = encoder.encode(large[:64, :128].copy(), rate_point=1)
+    session = DecodeSession(decoder, DecodeSettings(caption="", rectify=False, side_wait_s=0.0))
+    session.push_packet(forged(small), 0, T0, 0.0)
+    session.push_side(large, T0, 0.0)
+    assert session.poll(0.0) == []
+    session.push_packet(data, 1, T0, 0.1)
+    session.push_packet(forged(small), 2, T0, 0.1)
+    (picture,) = session.poll(0.1)
+    np.testing.assert_array_equal(picture.image, decoder.decode(data, [SideView(large)], caption="").image)
+    session.push_side(large, T0 + 100 * MS, 0.2)
+    session.poll(0.2)
+    assert [side.image.shape for side in session._history if side.image is not None] == [(128, 256, 3)] * 2
+
+
+def test_stamps_of_forged_and_repeated_packets_say_nothing_about_the_camera(session, packets, events):
+    session.settings = DecodeSettings(caption="", side_wait_s=0.0)
+    for index in range(6):
+        for data in (packets[index], packets[index], forged(packets[index])):  # a relay sends each twice
+            session.push_packet(data, index, T0 + index * 100 * MS, index * 0.1)
+        assert len(session.poll(index * 0.1)) == 1
+    assert session.drops.by_cause() == {"damaged": 6, "duplicate": 6}
+    assert [event.kind for event in events if event.kind != "damaged"] == []
+
+
+def test_packets_whose_camera_stamps_each_frame_twice_are_paired_by_arrival(session, packets, events):
+    session.settings = DecodeSettings(caption="", side_wait_s=0.0)
+    for index in range(8):
+        session.push_packet(packets[index], index, T0 + index // 2 * 100 * MS, index * 0.1)
+        session.poll(index * 0.1)
+    assert [event.kind for event in events] == ["stamps"]
+    assert "stamps of the packets are repeated" in session.pairing_problem
 
 
 def test_duplicates_and_late_packets_are_refused(session, packets):

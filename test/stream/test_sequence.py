@@ -80,6 +80,22 @@ def test_numbers_that_go_on_from_far_ahead_are_another_encoder():
     assert (tracker.lost, tracker.restarts) == (2, 1)
 
 
+def test_a_number_that_was_not_read_counts_once():
+    tracker = SequenceTracker()
+    arrivals((0, 0), tracker=tracker)
+    for _ in range(5):
+        tracker.unread(2)
+    arrivals((10, 100), tracker=tracker)
+    assert tracker.lost == 8
+
+
+def test_numbers_are_ahead_of_the_last_packet_and_wrap():
+    tracker = SequenceTracker()
+    assert [tracker.ahead(number) for number in (0, 3, 2**32 - 1)] == [0, 3, -1]
+    arrivals((2**32 - 1, 0), tracker=tracker)
+    assert [tracker.ahead(number) for number in (0, 2**32 - 1, 2**32 - 4)] == [1, 0, -3]
+
+
 def test_packets_that_were_not_read_are_not_lost():
     tracker = SequenceTracker()
     arrivals((7, 0), tracker=tracker)

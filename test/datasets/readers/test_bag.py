@@ -73,7 +73,7 @@ def test_images_without_stamps_are_paired_by_recording_time(
     write_pairs(tmp_path / "b", [0] * count, [0] * count, recorded, [time + STEP // 10 for time in recorded])
     with caplog.at_level(logging.WARNING):
         assert shown(tmp_path / "b") == [(i, i, recorded[i]) for i in range(count)]
-    assert f"{count} of {count} stamps are 0" in caplog.text
+    assert "the stamps in /stereo/left/image_raw are all zero" in caplog.text
     assert "by the times at which they were recorded" in caplog.text
 
 
@@ -83,7 +83,7 @@ def test_stamps_that_freeze_half_way(tmp_path: Path, write_pairs: Any, caplog: p
     write_pairs(tmp_path / "b", frozen, recorded, recorded)
     with caplog.at_level(logging.WARNING):
         assert shown(tmp_path / "b") == [(i, i, recorded[i]) for i in range(20)]
-    assert "in /stereo/left/image_raw 9 of 20 stamps are repeated" in caplog.text
+    assert "the stamps in /stereo/left/image_raw are repeated" in caplog.text
 
 
 def test_one_message_that_came_twice_is_no_reason(tmp_path: Path, write_pairs: Any) -> None:
