@@ -5,14 +5,13 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import torch
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
 
 from mdic_ros.errors import MdicError
 
@@ -98,7 +97,7 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _sentence(path: Path, kind: type[Options], mistake: ErrorDetails) -> str:
+def _sentence(path: Path, kind: type[Options], mistake: Mapping[str, Any]) -> str:
     """One mistake in words: file, section, key, value, and what it must be."""
     *section, key = mistake["loc"] or ("",)
     if mistake["type"] in ("extra_forbidden", "invalid_key"):

@@ -67,7 +67,7 @@ class LoopConfig(Options):
     accumulation: PositiveInt = 1  #: batches per optimiser step
     seed: NonNegativeInt = 0
     deterministic: bool = False  #: on a GPU: deterministic algorithms where there are any; a CPU always has them
-    workers: NonNegativeInt = 0  #: threads that make batches; 0 = one per core but one, at most 8
+    workers: Annotated[int, Field(ge=0, le=256)] = 0  #: threads that make batches; 0 = one per core but one, at most 8
     log_every: PositiveInt = 20  #: steps
     validate_minutes: PositiveFloat = 5.0  #: between validations; each is preceded by a checkpoint
     betas: tuple[_BelowOne, _BelowOne] = (0.9, 0.98)
