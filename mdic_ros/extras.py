@@ -1,7 +1,7 @@
 """Says which extra of the package to install when a library is missing.
 
-`pip install mdic_ros` brings what the robot needs. What else there is to do needs more libraries, in named groups
-("extras", see pyproject.toml).
+`pip install .` in a checkout brings what the robot needs. What else there is to do needs more libraries, in named
+groups ("extras", see pyproject.toml).
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from importlib.util import find_spec
 from mdic_ros.errors import MdicError
 
 _WORKSTATION = ("torch", "diffusers", "transformers", "tokenizers", "vector_quantize_pytorch")
+
+#: Where pip finds PyTorch without CUDA, which is much smaller.
+_TORCH_FOR_CPU = "https://download.pytorch.org/whl/cpu"
 
 _REPORTS = ("accelerate", "av", "bjontegaard", "jinja2", "matplotlib", "pytorch_msssim", "torchmetrics")
 
@@ -27,11 +30,12 @@ class MissingExtraError(MdicError):
     """Something was asked for whose libraries are not installed. The text names the extra that brings them."""
 
 
-def need(extra: str) -> None:
+def need(extra: str, otherwise: str = "") -> None:
     """Makes sure that the libraries of an extra are there. Does not import them.
 
     Args:
         extra: of `EXTRAS`.
+        otherwise: what can be done without them; ends the message.
 
     Raises:
         MissingExtraError: at least one is not.
@@ -39,6 +43,8 @@ def need(extra: str) -> None:
     purpose, modules = EXTRAS[extra]
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
-        raise MissingExtraError(
-            f"{purpose} needs libraries that are not installed ({', '.join(missing)}): pip install 'mdic_ros[{extra}]'"
-        )
+        text = f"{purpose} needs libraries that are not installed ({', '.join(missing)}): "
+        text += f"pip install '.[{extra}]' in the checkout"
+        if "torch" in missing:
+            text += f"; on a machine without a GPU first: export PIP_EXTRA_INDEX_URL={_TORCH_FOR_CPU}"
+        raise MissingExtraError(text + (f"; {otherwise}" if otherwise else ""))

@@ -16,7 +16,7 @@ def export(
     """Write the encoder's networks of a model as ONNX, which is what the robot runs.
 
     Training does so by itself. This is for models of version 0.1.0, and after a change by hand. Needs the libraries
-    of training (pip install 'mdic_ros[train]'). The model's fingerprint stays as it is.
+    of training (pip install '.[train]' in the checkout). The model's fingerprint stays as it is.
 
     Example:
 

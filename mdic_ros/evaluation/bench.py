@@ -80,7 +80,7 @@ def run(model: Path | None, options: Options, progress: Progress = lambda done, 
         ChildProcessError: a process of its own failed.
     """
     if not options.encode_only:
-        need("eval")
+        need("eval", "on a robot `--encode-only` needs nothing more")
     options = replace(options, sizes=tuple(sorted(options.sizes, key=lambda size: size[0] * size[1])))
     encoder_device = usable_device(options.device) if options.device.startswith("cuda") else options.device
     encoder = Encoder.from_pretrained(model, encoder_device, options.threads)

@@ -33,7 +33,7 @@ except MdicError as error:
     sys.exit(str(error))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "pip install 'mdic_ros[rectify]'" in done.stderr
+    assert "pip install '.[rectify]' in the checkout" in done.stderr
 
 
 def moved(x: float, y: float = 0.0) -> np.ndarray:
