@@ -2,7 +2,7 @@
 # A target that needs the environment makes it first; when nothing has changed that takes a fraction of a second.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo robot test base-test base lint ros-build clean distclean
+.PHONY: help setup demo robot test base-test base-ros-test base lint ros-build clean distclean
 MAKEFLAGS += --no-print-directory
 # Idle threads of OpenMP sleep instead of spinning; see docs/performance.md.
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -19,9 +19,10 @@ ENV := . $(if $(filter jazzy,$(ROS)),build,build/$(ROS))/env.sh
 BASE := env -u PYTHONPATH -u PYTHONHOME -u VIRTUAL_ENV build/base/bin
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 	@echo
-	@echo "  make demo takes BAG=bag or folder, STEPS=n, RATE=rate point, OUT=folder, or any option as ARGS=\"...\"."
+	@echo "  make demo takes BAG=bag or folder, RATE=rate point (1), STEPS=n (2), OUT=folder, or any option as ARGS=\"...\":"
+	@echo "  RATE=4 STEPS=1 is the finest and softest, ARGS=--rectify-images is for EuRoC, ARGS=--help lists them all."
 	@echo "  make test and make base-test take pytest's options as ARGS=\"...\", e.g. ARGS=\"test/codec -x\"."
 	@echo "  ROS=kilted takes ROS 2 Kilted instead of Jazzy: make test ROS=kilted."
 	@echo "  make robot and make base-test take any Python from 3.11 on as PYTHON=..., and other versions of packages than the"
@@ -37,7 +38,7 @@ demo: setup  ## a stereo drive through encoder node, DDS and decoder node; leave
 		$(if $(RATE),--rate '$(RATE)') $(if $(OUT),--out '$(OUT)') $(ARGS)
 
 robot: base  ## the robot's half: the base install, without PyTorch, encodes the sample drive
-	@$(BASE)/mdic encode sample/street build/robot_packets --rate-point 2 --force
+	@$(BASE)/mdic encode sample/street build/robot_packets --size 128x256 --rate-point 2 --force
 	@$(BASE)/mdic info build/robot_packets
 
 test: setup  ## the test suite
@@ -48,6 +49,10 @@ base:  ## environment with the base install alone (build/base/)
 
 base-test: base  ## the tests of the base install, in an environment of its own (build/base/)
 	@$(BASE)/python -m pytest test/base $(ARGS)
+
+base-ros-test: setup  ## encoder_node with ROS and the base install, without PyTorch (build/base-ros/)
+	@$(PYTHON) tools/base_env.py --ros
+	@. build/base-ros/env.sh && python -m pytest test/base/test_encoder_node.py $(ARGS)
 
 lint: setup  ## ruff and mypy
 	@$(ENV) && ruff check . && mypy

@@ -22,11 +22,15 @@ import os
 import platform
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import sysconfig
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 ROS = "jazzy"
@@ -44,6 +48,7 @@ PACKAGE_FILES = (
 # The environment takes 1.8 GB with a CPU build of torch and 5.5 GB with PyPI's, and pip unpacks beside it.
 FREE_DISK_GB = 4.0
 FREE_DISK_CUDA_GB = 9.0
+INDEX_PATIENCE_S = 5.0
 
 # Per distribution of ROS: the extra of pyproject.toml that has its wheels, and the variable in which its Fast DDS looks
 # for a profile.
@@ -129,6 +134,34 @@ def check_disk() -> None:
     if free < needed:
         less = "" if torch_source_chosen() else f", or {FREE_DISK_GB:.0f} GB with {CPU_TORCH} set"
         raise SetupError(f"{free:.1f} GB of disk are free at {ROOT} and the set-up needs {needed:.0f} GB{less}.")
+
+
+def check_indexes() -> None:
+    """Raise SetupError when a package index that the user named gives no answer within 5 seconds.
+
+    pip would try it again and again for every package, which takes very long and shows nothing. What answers with an
+    error, such as "not found" or "log in", is there: the rest is pip's business, and so are certificates.
+    """
+    proxy = os.environ.get("PIP_PROXY")
+    handlers = [urllib.request.ProxyHandler({"http": proxy, "https": proxy})] if proxy else []
+    opener = urllib.request.build_opener(*handlers)
+    for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"):
+        for url in os.environ.get(name, "").split():
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https"):
+                continue  # a folder
+            shown = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))  # without a password
+            try:
+                opener.open(shown, timeout=INDEX_PATIENCE_S).close()
+            except urllib.error.HTTPError as error:
+                if error.code not in (502, 503, 504):  # a proxy that does not reach it
+                    continue
+            except OSError as error:
+                if isinstance(getattr(error, "reason", error), ssl.SSLError):
+                    continue
+            else:
+                continue
+            raise SetupError(f"{shown} cannot be reached: check the network or unset {name}")
 
 
 # ------------------------------------------------------------------------------------------------- running
@@ -310,8 +343,14 @@ def build_package() -> None:
     )
 
 
-def write_env_file() -> None:
-    """build/env.sh: what a shell sources to run the nodes, tests and tools of this checkout."""
+def write_env_file(venv: Path | None = None, file: Path | None = None) -> None:
+    """build/env.sh: what a shell sources to run the nodes, tests and tools of this checkout.
+
+    Args:
+        venv: another environment than .venv/, with its own ROS.
+        file: where the file for that goes.
+    """
+    venv = venv or VENV
     site = "lib/python{}.{}/site-packages".format(*sys.version_info[:2])
     profile = DISTRIBUTIONS[ROS][1]
     lines = f"""\
@@ -320,15 +359,15 @@ def write_env_file() -> None:
         # was sourced before.
         if [ -n "${{AMENT_PREFIX_PATH:-}}" ]; then unset LD_LIBRARY_PATH; fi
         unset PYTHONHOME CMAKE_PREFIX_PATH COLCON_PREFIX_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
-        . '{VENV}/bin/activate'
-        export AMENT_PREFIX_PATH='{INSTALL}:{VENV}'
+        . '{venv}/bin/activate'
+        export AMENT_PREFIX_PATH='{INSTALL}:{venv}'
         export PYTHONPATH='{ROOT}:{INSTALL}/{site}'
         export LD_LIBRARY_PATH='{INSTALL}/lib'"${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"
         export ROS_DISTRO={ROS} ROS_VERSION=2 ROS_PYTHON_VERSION=3 RMW_IMPLEMENTATION=rmw_fastrtps_cpp
         export OMP_WAIT_POLICY="${{OMP_WAIT_POLICY:-PASSIVE}}"
         export {profile}="${{{profile}:-{ROOT}/config/fastdds.xml}}"
         """
-    (BUILD / "env.sh").write_text(re.sub(r"(?m)^ {8}", "", lines))
+    (file or BUILD / "env.sh").write_text(re.sub(r"(?m)^ {8}", "", lines))
 
 
 # ---------------------------------------------------------------------------------------------- what to do
@@ -384,6 +423,8 @@ def set_up(rebuild: bool = False) -> None:
             return
         if any(stage[0] == "build" for stage in todo):
             check_compiler()  # now, not after minutes of downloads
+        if any(stage[0] == "packages" for stage in todo):
+            check_indexes()
         LOG.write_text(f"{time.strftime('%Y-%m-%d %H:%M:%S')} Python {sys.version}\n")
         print(f"Setting up in {VENV.name}/ and {BUILD.relative_to(ROOT)}/ (log: {LOG.relative_to(ROOT)})")
         if any(stage[0] == "packages" for stage in todo) and torch_hint():
