@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,15 @@ def test_pep257() -> None:
     assert main.main(argv=["--convention", "google", "--add-ignore", *IGNORED, "--", *SOURCES]) == 0
 
 
-def test_xmllint() -> None:
+def test_xmllint(capfd: pytest.CaptureFixture[str]) -> None:
     main = pytest.importorskip("ament_xmllint.main", reason="ament_xmllint is not installed")
-    assert main.main(argv=[str(ROOT / "package.xml")]) == 0
+    if not shutil.which("xmllint"):
+        pytest.skip("xmllint is not installed (libxml2-utils)")
+    code = main.main(argv=[str(ROOT / "package.xml")])
+    said = capfd.readouterr().err
+    if "failed to load" in said and "package_format3.xsd" in said:
+        pytest.skip("the schema that package.xml names cannot be fetched from the net")
+    assert code == 0, said
 
 
 def test_lint_cmake() -> None:
