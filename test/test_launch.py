@@ -371,6 +371,7 @@ def test_a_folder_is_replayed_and_the_launch_ends_with_it(drive: Path) -> None:
 @needs_launch
 @pytest.mark.ros
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a busy machine takes minutes to load torch in every process
 def test_the_pipeline_decodes_a_recording_and_ends_after_the_last_picture(drive: Path, tiny_bundle: Path) -> None:
     arguments = {"bag": str(drive), "model": str(tiny_bundle), "bag_rate": "0.2"}
     status, output = run("stereo_pipeline", player="replay_node", **arguments)

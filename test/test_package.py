@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import http.server
 import importlib.util
 import os
 import re
+import socket
 import stat
 import subprocess
 import sys
+import threading
 import tomllib
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -184,6 +188,52 @@ def test_a_missing_compiler_is_one_sentence(
         monkeypatch.setenv(name, value)
     with pytest.raises(setup_env.SetupError, match=sentence):
         setup_env.check_compiler()
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """The address of a web server that has nothing but the page /there."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response({"/there": 200, "/gateway": 503}.get(self.path, 404))
+            self.end_headers()
+
+        def log_message(self, format: str, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{running.server_port}"
+        running.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("variable", ["PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"])
+def test_a_package_index_that_does_not_answer_is_one_sentence(
+    setup_env: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: str, variable: str
+) -> None:
+    for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    setup_env.check_indexes()
+    with socket.socket() as taken:  # nobody listens here
+        taken.bind(("127.0.0.1", 0))
+        silent = f"127.0.0.1:{taken.getsockname()[1]}"
+        # A "not found" is an answer, as many indexes have no page at this address.
+        there = f"http://{server}/there http://someone:secret@{server}/simple {tmp_path} file://{tmp_path}"
+        monkeypatch.setenv(variable, there)
+        setup_env.check_indexes()
+        for bad, shown in (
+            (f"http://{silent}/whl/cpu", f"http://{silent}/whl/cpu"),
+            (f"http://someone:secret@{silent}/simple", f"http://{silent}/simple"),
+            (f"http://{server}/gateway", f"http://{server}/gateway"),
+        ):
+            monkeypatch.setenv(variable, f"{there} {bad}")
+            with pytest.raises(setup_env.SetupError) as caught:
+                setup_env.check_indexes()
+            assert str(caught.value) == f"{shown} cannot be reached: check the network or unset {variable}"
 
 
 def test_an_unsupported_python_or_a_full_disk_is_one_sentence(

@@ -28,6 +28,7 @@ from setup_env import (
     LOG,
     ROOT,
     SetupError,
+    check_indexes,
     clean_environment,
     digest,
     run,
@@ -64,6 +65,7 @@ def make(folder: Path, replaced: list[str], more: tuple[str, ...] = ()) -> None:
     )
     if stamp.exists() and stamp.read_text() == wanted:
         return
+    check_indexes()
     print(f"Making {folder.relative_to(ROOT)}/, the base install (log: {LOG.relative_to(ROOT)}) ...", flush=True)
     shutil.rmtree(folder, ignore_errors=True)
     environment = clean_environment()

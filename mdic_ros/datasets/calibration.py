@@ -117,11 +117,19 @@ class CameraInfo:
 
 @dataclass(frozen=True)
 class ViewGuess:
-    """Which camera of a horizontal stereo pair a calibration is of: `view`, `why` in words; `certain` if it says so."""
+    """Which camera of a horizontal stereo pair a calibration is of.
+
+    Attributes:
+        view: the camera; the left one where nothing else is known.
+        certain: whether the calibration says so.
+        why: in words.
+        has_p: whether there is a P to tell it from.
+    """
 
     view: Literal["left", "right"]
     certain: bool
     why: str
+    has_p: bool = True
 
 
 def view_of(message: Any) -> ViewGuess:
@@ -133,7 +141,7 @@ def view_of(message: Any) -> ViewGuess:
     advice = "if it is the right one, set the parameter view"
     focal, shift, vertical = float(message.p[0]), float(message.p[3]), float(message.p[7])
     if not (focal > 0 and math.isfinite(shift)):
-        return ViewGuess("left", False, f"unknown: there is no camera_info with a P; {advice}")
+        return ViewGuess("left", False, f"there is no camera_info with a P; {advice}", has_p=False)
     if shift < 0:
         return ViewGuess("right", True, "P[3] of camera_info is below 0")
     if shift > 0:

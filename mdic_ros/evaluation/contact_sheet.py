@@ -77,7 +77,7 @@ def contact_sheet(blocks: Sequence[Sequence[Sequence[Tile]]], size: tuple[int, i
                 if tile.image is not None:
                     canvas.paste(enlarged(tile.image, scale), (left, top + STRIP))
                     edge = (left - 1, top + STRIP - 1, left + width, top + STRIP + height)
-                    draw.rectangle(edge, outline=_EDGE)  # a mask may be all white
+                    draw.rectangle(edge, outline=_EDGE)  # a picture may be as white as the paper
             top += cell
         top += 2 * GAP
     return np.asarray(canvas)

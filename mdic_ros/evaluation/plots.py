@@ -36,7 +36,11 @@ def curves(report: dict[str, Any], metric: str) -> list[Curve]:
     """Everything that a report knows of a metric, against mean bytes. A method of no bytes is a single point at 0."""
     found = []
     groups = [
-        (f"ours, {plural(n, 'step')}", "ours", [r for r in report["results"] if r["steps"] == n])
+        (
+            f"{report['bundle']['model_id']}, {plural(n, 'step')}",
+            "ours",
+            [r for r in report["results"] if r["steps"] == n],
+        )
         for n in report["steps"]
     ]
     groups += [(a["name"], "ablation", a["results"]) for a in report["ablations"] if a["name"] == "no side image"]

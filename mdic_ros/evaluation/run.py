@@ -25,14 +25,14 @@ from mdic_ros.evaluation.at_equal_bytes import at_equal_bytes
 from mdic_ros.evaluation.bd import bd_psnr, bd_rate
 from mdic_ros.evaluation.errors import EvaluationError
 from mdic_ros.evaluation.evaluate import Pair, Progress, is_kept, load_pairs, measure, name_of, plan
-from mdic_ros.evaluation.metrics import ImageMetric, SetMetric
+from mdic_ros.evaluation.metrics import ImageMetric, SetMetric, psnr
 from mdic_ros.evaluation.perceptual import load_metrics
-from mdic_ros.evaluation.protocol import coded_size
+from mdic_ros.evaluation.protocol import fixed_size
 from mdic_ros.evaluation.provenance import machine, versions
 from mdic_ros.evaluation.published import published
-from mdic_ros.evaluation.results import Lazy, Pictures, Row, Rows, Spool, group, summarise
+from mdic_ros.evaluation.results import Lazy, Pictures, Row, Rows, Spool, group, mean, summarise
 from mdic_ros.evaluation.sheets import Sheet, make_sheets
-from mdic_ros.evaluation.sources import default_protocol
+from mdic_ros.evaluation.sources import default_protocol, share_of_each
 from mdic_ros.evaluation.variants import ABLATIONS, FULL
 
 log = logging.getLogger(__name__)
@@ -44,14 +44,14 @@ Stage = Callable[[str], AbstractContextManager[Progress]]  #: name of a stage ->
 class Options:
     """What to evaluate, and how."""
 
-    protocol: str | None = None  #: None = the one that the paper has for such data
+    protocol: str | None = None  #: None = the one that the paper has for such data, else "whole"
     steps: tuple[int, ...] = (1,)
     limit: int | None = None
     both_orders: bool = False
     ablations: bool = True
     anchors: bool = True
     weights: Path | None = None  #: folder of the perceptual metrics' weights
-    most: int | None = None  #: read no more pairs than this in all
+    most: int | None = None  #: read no more pairs than this in all; without `limit`, about as many of each recording
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ def run(
         DatasetError: the data cannot be read.
     """
     protocol = options.protocol or default_protocol(data)
-    coded_size(protocol)  # raises before the work does
+    fixed_size(protocol)  # raises before the work does
+    limit = options.limit or (None if options.most is None else share_of_each(data, options.most))
     # One process may end long before another, so the usual timeout of minutes is too short here.
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=datetime.timedelta(days=7))
     if state.num_processes > 1 and output is None:
@@ -105,7 +106,13 @@ def run(
         spool = Path(scratch) / "pairs"
         spool.mkdir()
         with stage("reading") as progress:
-            pairs = load_pairs(data, protocol, options.limit, options.both_orders, Spool(spool), progress, options.most)
+            pairs = load_pairs(data, protocol, limit, options.both_orders, Spool(spool), progress, options.most)
+        if options.protocol is None and protocol == "whole" and state.is_main_process:
+            log.warning(
+                "the images are not of KITTI's size: they are taken whole and scaled to %s (height x width); "
+                "--protocol takes another size",
+                ", ".join(_sizes(pairs)),
+            )
         least_seen = min(pair.seen for pair in pairs)
         if least_seen < 0.5 and state.is_main_process:
             log.warning(
@@ -151,9 +158,10 @@ def run(
             "data": str(data),
             "protocol": protocol,
             "least_seen": round(least_seen, 3),
-            "sizes": sorted({f"{pair.size[0]}x{pair.size[1]}" for pair in pairs}),
+            "sizes": _sizes(pairs),
             "steps": sorted(options.steps),
             "images": len(pairs),
+            "side_psnr": mean([psnr(pair.side, pair.coded) for pair in pairs]),
             "drives": dict(Counter(pair.drive for pair in pairs)),
             "provenance": {
                 "command": command,
@@ -173,13 +181,27 @@ def run(
             "rows": [_plain(row) for row in done],
         }
         with stage("contact sheets") as progress:
-            sheets = make_sheets(pairs, encoder.rate_points, options.steps, rows, pictures, anchors, progress=progress)
+            sheets = make_sheets(
+                pairs,
+                encoder.model_id,
+                encoder.rate_points,
+                options.steps,
+                rows,
+                pictures,
+                anchors,
+                progress=progress,
+            )
     return Evaluation(report, sheets)
 
 
 @contextmanager
 def _silent(_: str) -> Iterator[Progress]:
     yield lambda done, total: None
+
+
+def _sizes(pairs: Sequence[Pair]) -> list[str]:
+    """The coded sizes, height x width."""
+    return [f"{height}x{width}" for height, width in sorted({pair.size for pair in pairs})]
 
 
 def _summaries(

@@ -26,12 +26,11 @@ class Sheet:
     rows: list[list[Tile]]  #: for each rate point: tiles of this codec and of the anchors; a tile may have no picture
 
     def drawn(self) -> Image:
-        """The sheet as one picture, H x W x 3 uint8; the pair heads every row."""
+        """The sheet as one picture, H x W x 3 uint8: the pair, and a row for each rate point."""
         original = self.pair[0].image
         assert original is not None
         height, width = original.shape[:2]
-        rows = [[*self.pair, *row] for row in self.rows]
-        return contact_sheet([rows], (height, width), [f"{self.image}, {height}x{width}"])
+        return contact_sheet([[self.pair, *self.rows]], (height, width), [f"{self.image}, {height}x{width}"])
 
 
 def choose(pairs: Sequence[Pair], wanted: int) -> list[Pair]:
@@ -46,6 +45,7 @@ def choose(pairs: Sequence[Pair], wanted: int) -> list[Pair]:
 
 def make_sheets(
     pairs: Sequence[Pair],
+    model_id: str,
     rate_points: int,
     steps: Sequence[int],
     rows: Rows,
@@ -58,6 +58,8 @@ def make_sheets(
 
     Args:
         pairs: the pairs that were measured.
+        model_id: name of the model, for the labels.
+        rate_points: how many it has.
         rows: rows of this codec, for the bytes.
         pictures: pictures of this codec.
         anchors: conventional codecs, each shown at the setting that is closest in bytes, if it is close enough.
@@ -75,7 +77,7 @@ def make_sheets(
             for count in sorted({min(steps), max(steps)}):
                 job = Job(name_of(pair), FULL.name, str(point), count)
                 (row,) = rows.select([job])
-                line.append(_tile(f"ours, {plural(count, 'step')}", pictures.load(job), row.bytes, original))
+                line.append(_tile(f"{model_id}, {plural(count, 'step')}", pictures.load(job), row.bytes, original))
             for anchor in others:
                 if tile := _beside(anchor, original, side, row.bytes):
                     line.append(tile)

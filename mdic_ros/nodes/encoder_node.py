@@ -15,11 +15,11 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mdic_ros.datasets.bag_stereo import unrectified
 from mdic_ros.datasets.calibration import CameraInfo as Calibration
-from mdic_ros.datasets.calibration import view_of
 from mdic_ros.datasets.images import from_compressed_message, from_image_message
 from mdic_ros.datasets.messages import stamp_ns
 from mdic_ros.msg import Bitstream, StreamInfo
 from mdic_ros.nodes import qos
+from mdic_ros.nodes.coded_camera import CodedCamera
 from mdic_ros.nodes.diagnostics import Diagnostics, Health, Level, Meter, drop_values
 from mdic_ros.nodes.parameters import ENCODER, Parameters
 from mdic_ros.nodes.runtime import load_model, run
@@ -49,7 +49,7 @@ class EncoderNode(Node):
         self._input, self._output, self._encode_ms = Meter(), Meter(), Meter()
         self._camera_info = CameraInfo()
         self._rate_point = -1
-        self._view, self._view_doubt = "", ""  # of the last frame
+        self._camera = CodedCamera()
         self._unrectified = ""  # what says so
 
         self._bitstream = self.create_publisher(
@@ -100,25 +100,20 @@ class EncoderNode(Node):
         if self._bitstream.get_subscription_count() == 0:
             return  # nobody to encode for
         values = self._settings.read()
-        values.view = self._which(values.view)
+        now = time.monotonic()
+        self._say_camera(self._camera.choose(values.view, self._camera_info, now))
+        values.view = self._camera.view
         self._session.settings = self._make_settings(**{name: getattr(values, name) for name in self._names})
-        if self._session.admit(time.monotonic()):
+        if self._session.admit(now):
             self._worker.submit(message)
 
-    def _which(self, view: str) -> str:
-        """The camera that is coded, left or right; logged whenever it changes, with what says so."""
-        doubt, why = "", "as the parameter view says"
-        if view == "auto":
-            found = view_of(self._camera_info)
-            view, why = found.view, found.why
-            doubt = "" if found.certain else f"taken for the {view} camera: {why}"
-        if (view, doubt) != (self._view, self._view_doubt):
-            if doubt:
-                self.get_logger().warning(f"coding the {view} camera of the pair: {why}")
-            else:
-                self.get_logger().info(f"coding the {view} camera of the pair ({why})")
-        self._view, self._view_doubt = view, doubt
-        return view
+    def _say_camera(self, news: Event | None) -> None:
+        if news is None:
+            return
+        if news.severity == "warning":  # a line for each: rclpy refuses another severity from the same line
+            self.get_logger().warning(news.text)
+        else:
+            self.get_logger().info(news.text)
 
     def _health(self) -> Health:
         health = Health()
@@ -130,8 +125,8 @@ class EncoderNode(Node):
             health.worse(Level.WARN, "images come in, none is sent; see the drops")
         if self._session.stamp_problem:
             health.worse(Level.WARN, f"header stamps of the images are {self._session.stamp_problem}")
-        if self._view_doubt:
-            health.worse(Level.WARN, self._view_doubt)
+        if self._camera.doubt:
+            health.worse(Level.WARN, self._camera.doubt)
         if self._unrectified:
             health.worse(Level.WARN, f"the images are not rectified ({self._unrectified})")
         health.values = {
@@ -143,7 +138,7 @@ class EncoderNode(Node):
             "bytes per frame": f"{self._output.mean:.0f}",
             "encode time (ms)": f"{self._encode_ms.mean:.1f}",
             "last rate point": str(self._rate_point),
-            "camera coded": self._view or "none yet",
+            "camera coded": self._camera.view or "none yet",
             "frames sent": str(self._session.sent),
             **drop_values(self._session.drops.by_cause()),
         }

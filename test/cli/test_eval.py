@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -33,14 +34,27 @@ def test_tables_and_a_folder(mdic: Mdic, pairs: Path, tmp_path: Path, tiny_bundl
 
 
 def test_quick(mdic: Mdic, pairs: Path, tiny_bundle: Path) -> None:
-    result = mdic("eval", pairs, "--quick", "--protocol", "128x256", "--model", tiny_bundle)
+    result = mdic("eval", pairs, "--quick", "--model", tiny_bundle)
     assert result.code == 0
-    assert "2 images of 1 drive, protocol 128x256, coded at 128x256 (height x width), steps 1." in result.out
+    assert result.err.count("not of KITTI's size: they are taken whole and scaled to 128x256") == 1
+    assert "The side image by itself, for no bytes, has " in result.out
+    assert "2 images of 1 drive, protocol whole, coded at 128x256 (height x width), steps 1." in result.out
     assert "What each part is worth" not in result.out and "JPEG" not in result.out
 
 
+def test_quick_takes_eight_pairs_in_all(mdic: Mdic, pairs: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+    for drive in ("a", "b"):
+        for side in ("left", "right"):
+            (tmp_path / "drives" / drive / side).mkdir(parents=True)
+            for number in range(9):
+                shutil.copy(pairs / side / "0.png", tmp_path / "drives" / drive / side / f"{number}.png")
+    one = mdic("eval", tmp_path / "drives" / "a", "--quick", "--model", tiny_bundle)
+    assert "8 images of 1 drive" in one.out
+    assert "8 images of 2 drives" in mdic("eval", tmp_path / "drives", "--quick", "--model", tiny_bundle).out
+
+
 def test_what_does_not_fit(mdic: Mdic, pairs: Path, tmp_path: Path, tiny_bundle: Path) -> None:
-    small = mdic("eval", pairs, "--model", tiny_bundle)
+    small = mdic("eval", pairs, "--protocol", "kitti", "--model", tiny_bundle)
     assert small.code == 1 and "crops 370x740" in small.err
     assert mdic("eval", tmp_path / "nothing", "--model", tiny_bundle).code == 1
     unknown = mdic("eval", pairs, "--protocol", "widescreen", "--model", tiny_bundle)
@@ -76,6 +90,7 @@ def test_ctrl_c_says_what_is_kept(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a busy machine takes minutes to load torch in every process
 def test_several_processes(pairs: Path, tmp_path: Path, tiny_bundle: Path) -> None:
     # What `accelerate launch` starts for several GPUs; on CPUs it wants MPI.
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

@@ -67,7 +67,7 @@ def test_networks_in_the_shape_of_stable_diffusion(tmp_path, scene):
         assert agreement(encoder._tokens(scene(*size), "left", 5), reference.tokens(scene(*size))) >= 0.995
 
 
-@pytest.mark.skipif(not DEV.is_dir(), reason="needs ../shared/data/stereo/dev")
+@pytest.mark.skipif(not DEV.is_dir(), reason="needs KITTI images that are not in the repository")
 def test_tokens_of_real_images_are_those_of_pytorch():
     encoder, reference = Encoder.from_pretrained(), Torch()
     files = sorted(DEV.rglob("*.png"))

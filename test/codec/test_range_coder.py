@@ -15,7 +15,7 @@ try:
 except ImportError:  # it comes with the extra `dev`
     constriction = None
 
-needs_constriction = pytest.mark.skipif(constriction is None, reason="no constriction")
+needs_constriction = pytest.mark.skipif(constriction is None, reason="needs the package constriction")
 Integers = npt.NDArray[np.int64]
 
 
@@ -128,6 +128,7 @@ def test_random_streams_are_those_of_constriction() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # a minute and a half on a machine that does nothing else
 @needs_constriction
 def test_a_hundred_thousand_random_streams_are_those_of_constriction() -> None:
     for seed in range(2000, 100_000):

@@ -117,7 +117,7 @@ def test_a_real_codec_comes_close() -> None:
     assert found.bytes == min(every, key=lambda n: abs(n - 250))
 
 
-@pytest.mark.skipif(not DEV.exists(), reason="no real pairs beside the checkout")
+@pytest.mark.skipif(not DEV.exists(), reason="needs KITTI images that are not in the repository")
 @pytest.mark.parametrize(
     ("name", "setting", "size", "quality", "similarity"),
     [("x265 intra", 51, 305, 21.69, 8.09), ("x265 joint", 48, 111, 25.12, 12.26), ("WebP", 0, 784, 23.27, 9.65),

@@ -68,7 +68,7 @@ def test_published_curves_are_marked(evaluated: Evaluated) -> None:
     kinds = {curve.name: curve.kind for curve in curves(report, "PSNR")}
     assert kinds["MDIC, published, not measured"] == "published"
     assert "published" not in {curve.kind for curve in curves(report, "FID")}
-    assert kinds["ours, 2 steps"] == "ours" and kinds["JPEG"] == "anchor"
+    assert kinds[f"{report['bundle']['model_id']}, 2 steps"] == "ours" and kinds["JPEG"] == "anchor"
     assert "## Published, not measured\n\nPublished, not measured: digitised" in markdown(report)
 
 

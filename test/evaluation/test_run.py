@@ -75,19 +75,29 @@ def test_deltas_against_anchors_that_send_something(evaluated: Evaluated) -> Non
 
 
 def test_sheets_show_images_of_all_drives_at_nearest_bytes(evaluated: Evaluated) -> None:
-    sheets = evaluated[0].sheets
+    sheets, model = evaluated[0].sheets, evaluated[0].report["bundle"]["model_id"]
     assert {sheet.image for sheet in sheets} == {"a/0", "a/1", "b/0"}
     for sheet in sheets:
         assert [tile.label.split(":")[0] for tile in sheet.pair] == ["original", "side image"]
         last = [tile.label for tile in sheet.rows[-1]]
-        assert [label.split(":")[0] for label in last] == ["ours, 1 step", "ours, 2 steps", "JPEG", "x265 intra"]
+        assert [label.split(":")[0] for label in last] == [
+            f"{model}, 1 step",
+            f"{model}, 2 steps",
+            "JPEG",
+            "x265 intra",
+        ]
         for ours, *others in ([tile for tile in row if "2 steps" not in tile.label] for row in sheet.rows):
             (count,) = map(int, re.findall(r": (\d+) bytes, \d+\.\d dB$", ours.label))
             for tile in others:
                 pattern = r": fewest: (\d+) bytes$" if tile.image is None else r": (\d+) bytes, \d+\.\d dB$"
                 (theirs,) = map(int, re.findall(pattern, tile.label))
                 assert (theirs <= 1.25 * count) == (tile.image is not None)
-        assert sheet.drawn().shape[1] > 6 * 256
+        drawn, first = sheet.drawn(), sheet.pair[0].image
+        assert first is not None
+        height, width = first.shape[:2]
+        assert drawn.shape[1] > 4 * width  # the most in a row
+        line = first[height // 2].tobytes()
+        assert sum(row.tobytes().count(line) for row in drawn) == 1  # the original is there once
 
 
 def test_an_interrupted_run_goes_on(street: Path, tiny_bundle: Path, tmp_path: Path) -> None:

@@ -190,6 +190,7 @@ def test_nodes_of_an_earlier_launch_are_named(bench: Bench, player, capfd):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a busy machine takes minutes to load torch in every process
 def test_a_recording_goes_through_the_real_nodes(bench: Bench, launch, tiny_bundle, tmp_path, textures):
     for index, views in enumerate(itertools.islice(textures(64, 128), 5)):
         for side, image in zip(("left", "right"), views):

@@ -41,7 +41,7 @@ def kitti_drive():
     """The real KITTI drive of the development data."""
     path = ROOT.parent / "shared" / "data" / "kitti_raw"
     if not path.is_dir():
-        pytest.skip("needs ../shared/data/kitti_raw")
+        pytest.skip("needs KITTI images that are not in the repository")
     return path
 
 

@@ -237,6 +237,7 @@ def test_precision_is_what_the_device_is_fast_in(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a busy machine takes minutes to load torch in every process
 def test_two_processes_average_their_gradients(tmp_path):
     """With gloo on the CPU: batches differ, weights do not, and a stopped run goes on exactly."""
     root = Path(__file__).parents[2]

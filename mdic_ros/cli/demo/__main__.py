@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import os
 import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
+import typer
 from rich.console import Console
-from typer import BadParameter
 
 from mdic_ros.cli.demo.errors import DemoError
-from mdic_ros.cli.options import parse_size
+from mdic_ros.cli.demo.recording import write_frames
+from mdic_ros.cli.limits import CODED, number, parse_size
+from mdic_ros.cli.options import (
+    CamerasOption,
+    LayoutOption,
+    LeftOption,
+    ModelOption,
+    RectifyImagesOption,
+    RightOption,
+    SlopOption,
+    source_options,
+)
 from mdic_ros.cli.signals import orderly_exit
-from mdic_ros.codec.bitstream import FEATURE_STRIDE, MAX_SIDE, MIN_HEIGHT, MIN_WIDTH
+from mdic_ros.codec.bitstream import FEATURE_STRIDE, MIN_HEIGHT, MIN_WIDTH
 from mdic_ros.datasets import StereoSource, open_stereo
 from mdic_ros.datasets.bag_writer import check_output
+from mdic_ros.datasets.temporary import temporary_folder
+from mdic_ros.datasets.timing import DEFAULT_SLOP_S
 from mdic_ros.errors import MdicError
 from mdic_ros.extras import need
 from mdic_ros.resources import resource
@@ -31,57 +44,7 @@ _MOST_FRAMES = 60
 _HEIGHT = 128  # of the coded image by default: what two cores decode several times a second
 
 
-def _size(text: str) -> tuple[int, int]:
-    try:
-        height, width = parse_size(text)
-    except BadParameter as error:
-        raise argparse.ArgumentTypeError(error.message) from None
-    if not (MIN_HEIGHT <= height <= MAX_SIDE and MIN_WIDTH <= width <= MAX_SIDE):
-        raise argparse.ArgumentTypeError(
-            f"{text}: the codec takes {MIN_HEIGHT}x{MIN_WIDTH} to {MAX_SIDE}x{MAX_SIDE} (height x width)"
-        )
-    return height, width
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
-    return int(text)
-
-
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m mdic_ros.cli.demo",
-        description="A recorded stereo drive through encoder_node, DDS and decoder_node, watched and summed up.",
-    )
-    parser.add_argument(
-        "--bag",
-        type=Path,
-        metavar="PATH",
-        help="recording to play: a bag, a KITTI folder, or a folder with left/ and right/ "
-        f"(default: the sample that ships, {SAMPLE})",
-    )
-    parser.add_argument(
-        "--model", type=Path, metavar="PATH", help="folder of a model bundle (default: the one that ships)"
-    )
-    parser.add_argument("--steps", type=_positive, default=1, metavar="N", help="diffusion steps per frame (1)")
-    parser.add_argument(
-        "--rate", type=int, default=-1, metavar="R", help="rate point, 0 = fewest bytes (default: the finest)"
-    )
-    parser.add_argument(
-        "--size",
-        type=_size,
-        metavar="HxW",
-        help=f"code at this size (default: {_HEIGHT} high, in the recording's shape)",
-    )
-    parser.add_argument(
-        "--frames", type=_positive, metavar="N", help=f"play the first N frames (all, up to {_MOST_FRAMES})"
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("demo_output"), metavar="PATH", help="folder to leave results in (demo_output)"
-    )
-    return parser.parse_args(arguments)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
 
 def coded_size(height: int, width: int) -> tuple[int, int]:
@@ -118,45 +81,100 @@ def _check_ros() -> None:
         )
 
 
-def demo(options: argparse.Namespace, console: Console) -> None:
-    """The whole demo. Raises MdicError: DemoError, or DatasetError and BundleError of what it is given."""
-    _check_ros()
-    need("eval")
-    recording = _recording(options.bag)
-    # Late: torch takes a second or two, which --help and mistakes need not wait for.
-    from mdic_ros.cli.demo.play import Settings
-    from mdic_ros.cli.demo.run import run
-    from mdic_ros.codec import Bundle, BundleError
-
+@app.command()
+def demo(
+    context: typer.Context,
+    bag: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Recording to play: a bag, a KITTI or EuRoC folder, a folder with left/ and right/; without it the "
+            f"sample that ships, {SAMPLE}.",
+        ),
+    ] = None,
+    model: ModelOption = None,
+    rate: Annotated[
+        int, number("rate_point_or_finest", metavar="R", help="Rate point: 0 has the fewest bytes, -1 is the finest.")
+    ] = 1,
+    steps: Annotated[
+        int,
+        number("steps", metavar="N", help="Diffusion steps: 1 is closest to the original, 2 and more are sharp."),
+    ] = 2,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HxW",
+            help=f"Code at this height x width; without it {_HEIGHT} high, in the recording's shape.",
+        ),
+    ] = None,
+    frames: Annotated[
+        int | None,
+        number("frames", metavar="N", help=f"Play the first N frames; without it all, up to {_MOST_FRAMES}."),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="PATH", help="Folder to leave the results in.")] = Path("demo_output"),
+    layout: LayoutOption = "auto",
+    cameras: CamerasOption = "auto",
+    left_topic: LeftOption = None,
+    right_topic: RightOption = None,
+    side_slop: SlopOption = DEFAULT_SLOP_S,
+    rectify_images: RectifyImagesOption = None,
+) -> None:
+    """Play a recorded stereo drive through encoder_node, DDS and decoder_node, watch it and sum it up."""
+    console = Console(force_terminal=False if os.environ.get("CI") else None)
+    started = time.monotonic()
+    coded = parse_size(size, least=CODED) if size else None
+    reading = source_options(layout, cameras, left_topic, right_topic, side_slop, rectify_images)
     try:
-        bundle = Bundle(options.model)
-    except (BundleError, FileNotFoundError) as error:
-        raise DemoError(f"no model to decode with: {error}") from error
-    with open_stereo(recording) as source:
-        count = min(len(source), options.frames or _MOST_FRAMES)
-        size = options.size or coded_size(*source[0].left.shape[:2])
-        settings = Settings(
-            recording=recording.resolve(),
-            frames=count,
-            rate_hz=frame_rate(source, count),
-            size=size,
-            model=bundle.path.resolve(),
-            steps=options.steps,
-            rate_point=options.rate,
-            out=options.out,
-        )
-        out = options.out
+        _check_ros()
+        need("eval")
+        recording = _recording(bag)
+        # Late: torch takes a second or two, which --help and mistakes need not wait for.
+        from mdic_ros.cli.demo.play import Settings
+        from mdic_ros.cli.demo.run import run
+        from mdic_ros.codec import Bundle, BundleError
+
         try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DemoError(f"cannot make the folder {out}: {error.strerror}") from error
-        check_output(out / "decoded", overwrite=True)
-        _say(
-            console,
-            f"{recording}: {len(source)} stereo frames ({source.layout}) at {settings.rate_hz:.3g} Hz, of which "
-            f"{count} are coded at {size[0]}x{size[1]}; model {bundle.model_id} {bundle.fingerprint[:8]}",
-        )
-        run(settings, source, bundle, console, options.words)
+            bundle = Bundle(model)
+        except (BundleError, FileNotFoundError) as error:
+            raise DemoError(f"no model to decode with: {error}") from error
+        with open_stereo(recording, **reading) as source, ExitStack() as stack:
+            count = min(len(source), frames or _MOST_FRAMES)
+            try:
+                out.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise DemoError(f"cannot make the folder {out}: {error.strerror}") from error
+            check_output(out / "decoded", overwrite=True)
+            played = recording
+            if reading != source_options("auto", "auto", None, None, DEFAULT_SLOP_S, None):
+                # replay_node knows none of these options.
+                played = stack.enter_context(temporary_folder(out, ".recording-")) / "bag"
+                _say(console, f"reading the first {count} frames of {recording} as these options say ...")
+                write_frames(source, count, played)
+            settings = Settings(
+                recording=played.resolve(),
+                frames=count,
+                rate_hz=frame_rate(source, count),
+                size=coded or coded_size(*source[0].left.shape[:2]),
+                model=bundle.path.resolve(),
+                steps=steps,
+                rate_point=rate,
+                out=out,
+            )
+            height, width = settings.size
+            _say(
+                console,
+                f"{recording}: {len(source)} stereo frames ({source.layout}) at {settings.rate_hz:.3g} Hz, of which "
+                f"{count} are coded at {height}x{width}; model {bundle.model_id} {bundle.fingerprint[:8]}",
+            )
+            run(settings, source, bundle, console, context.obj)
+    except MdicError as error:
+        Console(stderr=True).print(f"demo: {error}", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        Console(stderr=True).print("\ndemo: interrupted; the nodes have been stopped, nothing was kept but their logs")
+        raise typer.Exit(130) from None
+    _say(console, f"{time.monotonic() - started:.0f} s in all.")
 
 
 def _say(console: Console, text: str) -> None:
@@ -165,21 +183,9 @@ def _say(console: Console, text: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Exits with 0; 1 when something stood in the way, 2 for bad options, 130 after Ctrl-C."""
-    options = parse(arguments)
-    options.words = list(sys.argv[1:] if arguments is None else arguments)
-    console = Console(force_terminal=False if os.environ.get("CI") else None)
-    started = time.monotonic()
-    try:
-        with orderly_exit():  # so that the nodes are ended, too
-            demo(options, console)
-    except MdicError as error:
-        Console(stderr=True).print(f"demo: {error}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        Console(stderr=True).print("\ndemo: interrupted; the nodes have been stopped, nothing was kept but their logs")
-        sys.exit(130)
-    _say(console, f"{time.monotonic() - started:.0f} s in all.")
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    with orderly_exit():  # so that the nodes are ended, too
+        app(args=words, prog_name="python -m mdic_ros.cli.demo", obj=words)
     sys.exit(0)
 
 

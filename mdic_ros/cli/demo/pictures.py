@@ -16,18 +16,18 @@ from mdic_ros.cli.demo.frames import Picture
 from mdic_ros.evaluation.contact_sheet import GAP, PAPER, STRIP, Tile, enlarged, write_line
 
 
-def panels(tiles: Sequence[Tile], size: tuple[int, int], scale: int, footer: str = "") -> Picture:
-    """Tiles side by side with their labels on top and a line below, with even sides as video codecs want.
+def panels(tiles: Sequence[Tile], size: tuple[int, int], scale: int, footer: str | None = None) -> Picture:
+    """Tiles side by side with their labels on top and, if wanted, a line below; even sides, as video codecs want.
 
     Args:
         tiles: pictures of one size.
         size: (height, width) of a picture.
         scale: how many times larger to show them.
-        footer: text below all of them.
+        footer: text below all of them, for which there is room even if it is empty; None = no such line.
     """
     height, width = size[0] * scale, size[1] * scale
     total = len(tiles) * (width + GAP) + GAP
-    rows = GAP + STRIP + height + STRIP + GAP
+    rows = GAP + STRIP + height + GAP + (0 if footer is None else STRIP)
     canvas = Image.new("RGB", (total + total % 2, rows + rows % 2), PAPER)
     draw = ImageDraw.Draw(canvas)
     for index, tile in enumerate(tiles):
@@ -35,7 +35,8 @@ def panels(tiles: Sequence[Tile], size: tuple[int, int], scale: int, footer: str
         write_line(draw, (left, GAP - 2), tile.label, width)
         if tile.image is not None:
             canvas.paste(enlarged(tile.image, scale), (left, GAP + STRIP))
-    write_line(draw, (GAP, GAP + STRIP + height + 2), footer, total - 2 * GAP, faint=True)
+    if footer is not None:
+        write_line(draw, (GAP, GAP + STRIP + height + 2), footer, total - 2 * GAP, faint=True)
     return np.asarray(canvas)
 
 

@@ -22,7 +22,6 @@ class Point:
     bytes: int
     psnr_db: float
     picture: Picture
-    mask: Picture
 
 
 @dataclass(frozen=True)
@@ -65,21 +64,22 @@ def code(
         points = []
         for data in encoder.encode_all(original):
             result = decoder.decode(data, [SideView(side)], caption=caption, steps=steps)
-            points.append(Point(len(data), psnr(result.image, original), result.image, result.mask))
+            points.append(Point(len(data), psnr(result.image, original), result.image))
         samples.append(Sample(index, original, side, psnr(side, original), points))
     return samples
 
 
 def tiles(samples: Sequence[Sample]) -> list[list[list[Tile]]]:
-    """Two rows for each frame: original and pictures, side image and masks; a column for each rate point."""
+    """A row for each frame: original, side image, and the picture of each rate point."""
     blocks = []
     for sample in samples:
-        top = [Tile(sample.original, f"frame {sample.frame}: original")]
-        bottom = [Tile(sample.side, f"side image, as it is {sample.side_psnr_db:.1f} dB")]
+        row = [
+            Tile(sample.original, f"frame {sample.frame}: original"),
+            Tile(sample.side, f"side image: 0 bytes, {sample.side_psnr_db:.1f} dB"),
+        ]
         for number, point in enumerate(sample.points):
-            top.append(Tile(point.picture, f"rate {number}: {point.bytes} bytes, {point.psnr_db:.1f} dB"))
-            bottom.append(Tile(point.mask, "mask"))
-        blocks.append([top, bottom])
+            row.append(Tile(point.picture, f"rate point {number}: {point.bytes} bytes, {point.psnr_db:.1f} dB"))
+        blocks.append([row])
     return blocks
 
 

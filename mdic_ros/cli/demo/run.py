@@ -91,7 +91,7 @@ class _Run:
                     Tile(frame.side, "side image (right camera), only the decoder has it"),
                     Tile(last, label),
                 ]
-                caption = f'caption of the side image: "{row.caption}"' if row.caption else ""
+                caption = f'caption of the side image (automatic): "{row.caption}"' if row.caption else ""
                 video.add(panels(tiles, settings.size, scale, caption))
                 display.add(row, speed)
 
@@ -102,8 +102,7 @@ class _Run:
         title = (
             f"{self._bundle.model_id}: {self._source.path.name} coded at {settings.size[0]}x{settings.size[1]}, "
             f"decoded with the side image, steps: {settings.steps}",
-            "PSNR against the original. Mask: white is what the decoder took to be in the side image as well; "
-            "often all of it.",
+            "PSNR against the original. The side image is the other camera's, as it is; only the decoder has it.",
         )
         sheet = contact_sheet(rate_points.tiles(samples), settings.size, title)
         Image.fromarray(sheet).save(settings.out / "contact_sheet.png", optimize=True)
@@ -178,7 +177,7 @@ class _Run:
         say("Look at:")
         for name, what in (
             ("side_by_side.mp4", "original | side image | decoded"),
-            ("contact_sheet.png", "some frames at every rate point, with masks"),
+            ("contact_sheet.png", "some frames at every rate point"),
             ("decoded", "bag of all that encoder and decoder published (rosbag2, mcap)"),
             ("figures.json", "every figure of every frame"),
         ):

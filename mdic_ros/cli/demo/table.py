@@ -69,7 +69,7 @@ def table(rows: list[Row], total: int, note: str = "") -> Group:
     caption = next((row.caption for row in reversed(rows) if row.caption), "")
     parts: list[Any] = [grid, Text(f"frame {len(rows)} of {total}{note}")]
     if caption:
-        parts.append(Text(f'the captioner on the side image: "{caption}"', style="italic"))
+        parts.append(Text(f'caption of the side image (automatic): "{caption}"', style="italic"))
     return Group(*parts)
 
 

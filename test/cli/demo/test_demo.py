@@ -12,16 +12,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from mdic_ros.cli.demo import __main__ as command
 from mdic_ros.cli.demo.errors import DemoError
+from mdic_ros.datasets import open_stereo
 from mdic_ros.datasets.bag import BagReader
+from mdic_ros.datasets.bag_writer import BagWriter
+from mdic_ros.datasets.export import write_camera
 from mdic_ros.datasets.images import from_image_message
 from mdic_ros.datasets.messages import stamp_ns
 from mdic_ros.evaluation.metrics import psnr
@@ -54,6 +59,37 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
             left = 4 * index + shift
             scene.crop((left, 0, left + 192, 96)).save(folder / side / f"{index:03}.png")
     return folder
+
+
+@pytest.fixture(scope="module")
+def unrectified(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """EuRoC's layout: three pairs of 120x188 pixels with distortion."""
+    folder = tmp_path_factory.mktemp("MH_00") / "mav0"
+    rng = np.random.default_rng(1)
+    scene = Image.fromarray(rng.integers(0, 256, (10, 40), np.uint8)).resize((400, 120))
+    for camera, shift in enumerate((0, 6)):
+        data = folder / f"cam{camera}" / "data"
+        data.mkdir(parents=True)
+        lines = ["#timestamp [ns],filename"]
+        for index in range(3):
+            stamp = 1_403_636_579_763_555_584 + index * 50_000_000
+            scene.crop((4 * index + shift, 0, 4 * index + shift + 188, 120)).save(data / f"{stamp}.png")
+            lines.append(f"{stamp},{stamp}.png")
+        (data.parent / "data.csv").write_text("\n".join(lines) + "\n")
+        pose = np.eye(4)
+        pose[0, 3] = 0.11 * camera
+        sensor = {
+            "sensor_type": "camera",
+            "T_BS": {"cols": 4, "rows": 4, "data": pose.ravel().tolist()},
+            "rate_hz": 20,
+            "resolution": [188, 120],
+            "camera_model": "pinhole",
+            "intrinsics": [114.6, 114.3, 91.8, 62.1],
+            "distortion_model": "radial-tangential",
+            "distortion_coefficients": [-0.283, 0.074, 0.0002, 0.00002],
+        }
+        (data.parent / "sensor.yaml").write_text(yaml.safe_dump(sensor))
+    return folder.parent
 
 
 def start(out: Path, model: Path, *options: object) -> subprocess.Popen[str]:
@@ -93,7 +129,7 @@ def nodes_of(out: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path, drive: Path) -> tuple[Path, str]:
     out = tmp_path_factory.mktemp("demo") / "out"
-    with ended(start(out, tiny_bundle, "--bag", drive, "--steps", 2)) as process:
+    with ended(start(out, tiny_bundle, "--bag", drive)) as process:
         printed, errors = process.communicate()
     assert process.returncode == 0, errors + printed
     return out, printed
@@ -121,7 +157,7 @@ class TestWhole:
         figures = json.loads((out / "figures.json").read_text())
         encoder = Encoder.from_pretrained(tiny_bundle)
         assert figures["model"]["fingerprint"] == encoder.fingerprint
-        assert figures["settings"]["steps"] == 2
+        assert (figures["settings"]["steps"], figures["settings"]["rate_point"]) == (2, 1)
         assert figures["frames_played"] == figures["frames_decoded"] == FRAMES
         assert len(figures["rate_points"]["medians"]) == encoder.rate_points
         with BagReader(out / "decoded") as bag:
@@ -154,7 +190,7 @@ class TestWhole:
             decoded = from_image_message(picture, "picture")
             assert row["psnr_db"] == pytest.approx(psnr(decoded, original), abs=1e-3)
             # nothing happened on the way that the codec alone would not do
-            assert bytes(packet.data) == encoder.encode(original)
+            assert bytes(packet.data) == encoder.encode(original, rate_point=1)
             again = Decoder.from_pretrained(tiny_bundle).decode(
                 bytes(packet.data), [SideView(side)], caption=row["caption"], steps=2
             )
@@ -172,20 +208,58 @@ class TestWhole:
 
     def test_sheet(self, done: tuple[Path, str]) -> None:
         with Image.open(done[0] / "contact_sheet.png") as sheet:
-            assert sheet.width > 6 * SIZE[1] and sheet.height > 6 * SIZE[0]  # 3 frames in 2 rows, 5 rate points
+            assert sheet.width > 7 * 2 * SIZE[1] and sheet.height > 3 * 2 * SIZE[0]  # the pair and 5 rate points
 
     def test_no_process_is_left(self, done: tuple[Path, str]) -> None:
         assert nodes_of(done[0]) == []
 
     def test_again_into_the_same_folder(self, done: tuple[Path, str], tiny_bundle: Path, drive: Path) -> None:
         out, _ = done
-        with ended(start(out, tiny_bundle, "--bag", drive, "--frames", 2, "--rate", 0)) as process:
+        with ended(start(out, tiny_bundle, "--bag", drive, "--frames", 2, "--rate", 0, "--steps", 1)) as process:
             printed, errors = process.communicate()
         assert process.returncode == 0, errors + printed
         figures = json.loads((out / "figures.json").read_text())
         assert [row["rate_point"] for row in figures["frames"]] == [0, 0]
         with BagReader(out / "decoded") as bag:
             assert bag.topics["/stereo/left/report"].count == 2
+
+
+class TestOptionsOfTheRecording:
+    pytestmark = needs_ros
+
+    def test_unrectified_images_go_through_the_nodes_rectified(
+        self, tmp_path: Path, unrectified: Path, tiny_bundle: Path
+    ) -> None:
+        out, options = tmp_path / "out", ("--bag", unrectified, "--rectify-images", "--steps", 1)
+        with ended(start(out, tiny_bundle, *options)) as process:
+            printed, errors = process.communicate()
+        assert process.returncode == 0, errors + printed
+        figures = json.loads((out / "figures.json").read_text())
+        assert (figures["frames_decoded"], figures["recording"]["layout"]) == (3, "euroc")
+        encoder_log = (out / "logs" / "encoder.log").read_text()
+        assert "not rectified" not in encoder_log and "WARN" not in encoder_log
+        with BagReader(out / "decoded") as bag:
+            packets = [bytes(bag.decode(m).data) for m in bag.messages(["/stereo/left/bitstream"])]
+        from mdic_ros.codec import Encoder
+        from mdic_ros.codec.images import resize_image
+
+        encoder = Encoder.from_pretrained(tiny_bundle)
+        with open_stereo(unrectified, rectify_images=True) as source:
+            assert packets == [encoder.encode(resize_image(f.left, *SIZE), rate_point=1) for f in source]
+        with open_stereo(unrectified, rectify_images=False) as source:
+            assert packets != [encoder.encode(resize_image(f.left, *SIZE), rate_point=1) for f in source]
+        assert not list(out.glob(".recording*"))  # what was played is gone
+
+    def test_topics_that_do_not_tell_the_cameras_apart(self, tmp_path: Path, drive: Path, tiny_bundle: Path) -> None:
+        with open_stereo(drive) as source, BagWriter(tmp_path / "bag") as writer:
+            for frame in source:
+                for topic, right in (("/here/image", True), ("/there/image", False)):
+                    write_camera(writer, replace(source.left, topic=topic), frame, right, "raw")
+        options = ("--bag", tmp_path / "bag", "--left-topic", "/there/image", "--right-topic", "/here/image")
+        with ended(start(tmp_path / "out", tiny_bundle, *options, "--steps", 1)) as process:
+            printed, errors = process.communicate()
+        assert process.returncode == 0, errors + printed
+        assert f"{FRAMES} of {FRAMES} frames crossed DDS" in printed
 
 
 class TestTrouble:
@@ -277,7 +351,34 @@ class TestMessages:
         assert run("--bag", str(drive), "--model", str(tiny_bundle), "--out", str(tmp_path / "file" / "x")) == 1
         assert "cannot make the folder" in capsys.readouterr().err
 
-    @pytest.mark.parametrize("words", [["--size", "big"], ["--size", "8x8"], ["--frames", "0"], ["--steps", "x"]])
+    def test_what_is_not_rectified_is_refused_and_the_remedy_is_an_option(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        tmp_path: Path,
+        unrectified: Path,
+        tiny_bundle: Path,
+    ) -> None:
+        monkeypatch.setattr(command, "_check_ros", lambda: None)
+        words = ["--bag", str(unrectified), "--model", str(tiny_bundle), "--out", str(tmp_path / "out")]
+        assert run(*words) == 1
+        assert "--rectify-images" in capsys.readouterr().err
+        assert run("--help") == 0
+        helped = capsys.readouterr().out
+        for option in ("--rectify-images", "--left-topic", "--right-topic", "--layout", "--cameras", "--side-slop"):
+            assert option in helped
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["--size", "big"],
+            ["--size", "8x8"],
+            ["--frames", "0"],
+            ["--steps", "x"],
+            ["--rate", "-2"],
+            ["--layout", "x"],
+        ],
+    )
     def test_bad_options(self, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         assert run(*words) == 2
         assert words[0] in capsys.readouterr().err

@@ -267,7 +267,7 @@ def test_truncated_png_fails_on_access_only(kitti_raw: Path) -> None:
     assert source[1].right.shape == (75, 248, 3)
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="no real KITTI drive beside the checkout")
+@pytest.mark.skipif(not REAL.exists(), reason="needs KITTI images that are not in the repository")
 def test_real_drive() -> None:
     source = open_stereo(REAL)
     assert len(source) == 20
