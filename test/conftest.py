@@ -119,6 +119,12 @@ def prior_weights(sizes: PriorSizes, sharpness: float = 0.5, seed: int = 0) -> W
     return weights
 
 
+@pytest.fixture(scope="session", name="integers")
+def _integers() -> Callable[[int, int], npt.NDArray[np.uint64]]:
+    """The function `integers`."""
+    return integers
+
+
 @pytest.fixture(scope="session")
 def weights_of() -> Callable[..., Weights]:
     """The function `prior_weights`."""
