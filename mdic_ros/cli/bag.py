@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mdic_ros.cli.console import report_failures, say
+from mdic_ros.cli.console import counted, report_failures, say
 from mdic_ros.cli.files import check_new_bag, check_new_folder
 from mdic_ros.cli.options import (
     CamerasOption,
@@ -73,7 +73,7 @@ def write(
     report_failures(written.broken)
     left_out = f", {len(written.broken)} left out" if written.broken else ""
     alone = f", {written.unpaired.total} images without a partner left out" if written.unpaired.total else ""
-    say(f"{output}: {written.frames} frames of {recording.layout}{left_out}{alone}")
+    say(f"{output}: {counted(written.frames, 'frame')} of {recording.layout}{left_out}{alone}")
 
 
 def images(
@@ -120,6 +120,8 @@ def images(
             with open_stereo(source, **options) as recording:
                 written, broken = write_pairs(recording, folder, limit, progress)
     report_failures(broken)
+    for note in folder.notes:
+        say(f"note: {note}")
     folders = ", ".join(f"{count} in {name}" for name, count in written.items())
     say(f"{output}: {sum(written.values())} images ({folders})")
 

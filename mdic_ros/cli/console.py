@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +12,20 @@ if TYPE_CHECKING:
     from mdic_ros.cli.offline import Summary
 
 
+#: Change of the aspect ratio from which on people are told.
+_SQUEEZED = 1.5
+
+
 def say(text: str) -> None:
     """A line as it is: file names may hold brackets, which rich would take for markup."""
     from rich.console import Console
 
     Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things: "1 frame", "2 frames"."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def report_failures(failures: Sequence[str]) -> None:
@@ -31,17 +41,29 @@ def report_summary(output: Path, summary: Summary) -> None:
     report_failures(summary.failures)
     counts = {point: summary.rate_points.count(point) for point in sorted(set(summary.rate_points))}
     points = ", ".join(f"{count} at rate point {point}" for point, count in counts.items())
-    problems = f"; {len(summary.failures)} problems" if summary.failures else ""
+    problems = f"; {counted(len(summary.failures), 'problem')}" if summary.failures else ""
     for note in summary.notes:
         say(f"note: {note}")
     coded, side = summary.unpaired
     if coded or side:
         say(f"note: {coded} images of the coded camera and {side} of the other one found no partner")
     alone = f"; {summary.without_side} without side image" if summary.without_side else ""
+    rate = "" if math.isnan(summary.kbps) else f", {summary.kbps:.2f} kbit/s"  # one frame has no rate
     say(
-        f"{output}: {len(summary.sizes)} frames ({points}), {summary.mean_bytes:.1f} bytes a frame, "
-        f"{summary.bpp:.4f} bits per pixel, {summary.kbps:.2f} kbit/s{alone}{problems}"
+        f"{output}: {counted(len(summary.sizes), 'frame')} ({points}), "
+        f"{summary.mean_bytes:.1f} bytes a frame, {summary.bpp:.4f} bits per pixel{rate}{alone}{problems}"
     )
+
+
+def squeeze_note(size: tuple[int, int], image: tuple[int, int]) -> str:
+    """A sentence if an image of one (height, width), resized to another one, is squeezed by more than a factor of 1.5.
+
+    Height and width are easily swapped. Empty if there is nothing to say.
+    """
+    change = size[0] * image[1] / (size[1] * image[0])
+    if 1 / _SQUEEZED <= change <= _SQUEEZED:
+        return ""
+    return f"{size[0]}x{size[1]} is height x width; the image is {image[0]}x{image[1]} and is squeezed"
 
 
 class Warnings(logging.Handler):

@@ -80,13 +80,22 @@ def decode(
 
         mdic decode left.mdic other.png --side right.png --caption "a snowy street at night"
     """
+    from mdic_ros.cli.offline import check_topics, decode_bag, decode_packet
+    from mdic_ros.codec import Bundle, inspect
     from mdic_ros.datasets.bag import is_bag
+    from mdic_ros.datasets.images import encode_image, read_image
 
+    # Loading the decoder takes long, so the inputs are checked before.
+    most_pixels = math.prod(parse_size(max_pixels, "--max-pixels"))
     if is_bag(source):
         check_new_bag(output, force, source)
+        check_topics(source, topic, side)
     else:
-        check_new_file(output, force, ".png", (source, *([Path(side)] if side else [])))
         packet = read_packet(source)
+        inspect(packet)
+        check_new_file(output, force, ".png", (source, *([Path(side)] if side else [])))
+        image = read_image(Path(side)) if side else None
+    Bundle(model)
 
     from mdic_ros.codec import Decoder
     from mdic_ros.stream import DecodeSettings
@@ -98,10 +107,9 @@ def decode(
         caption,
         sync_slop_s=side_slop,
         rectify=rectify,
-        max_pixels=math.prod(parse_size(max_pixels, "--max-pixels")),
+        max_pixels=most_pixels,
     )
     if is_bag(source):
-        from mdic_ros.cli.offline import decode_bag
         from mdic_ros.progress import Progress
 
         with Progress(f"decoding {source.name}") as progress:
@@ -119,10 +127,6 @@ def decode(
         report_summary(output, summary)
         return
 
-    from mdic_ros.cli.offline import decode_packet
-    from mdic_ros.datasets.images import encode_image, read_image
-
-    image = read_image(Path(side)) if side else None
     picture = decode_packet(packet, image, decoder, settings, source.name)
     height, width = picture.image.shape[:2]
     if image is not None and image.shape[:2] != (height, width):
@@ -133,4 +137,4 @@ def decode(
     described = f', guided by "{report.caption}"' if report.caption else ""
     say(f"{output}: {height}x{width}, rate point {report.rate_point}{cut}{described}")
     if image is None:
-        say("decoded without a side image; --side gives it one")
+        say("decoded without a side image, and much coarser for it; --side gives it one")

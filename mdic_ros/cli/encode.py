@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mdic_ros.cli.console import report_summary, say
+from mdic_ros.cli.console import report_summary, say, squeeze_note
 from mdic_ros.cli.files import check_new_bag, check_new_file, is_image, write_file
 from mdic_ros.cli.options import (
     CamerasOption,
@@ -73,11 +73,17 @@ def encode(
     """
     coded_size = parse_size(size) if size else None
     if is_image(source):
+        from mdic_ros.datasets.images import read_image
+
         check_new_file(output, force, ".mdic", (source,))
+        image = read_image(source)
     else:
         from mdic_ros.datasets import detect_layout
+        from mdic_ros.datasets.bag import is_bag
 
         if layout == "auto":
+            if source.is_file() and not is_bag(source):
+                raise UsageError(f"{source} is neither an image (PNG, JPEG, WebP) nor a bag")
             detect_layout(source)
         check_new_bag(output, force, source)
 
@@ -96,14 +102,13 @@ def encode(
         view=view,
     )
     if is_image(source):
-        from mdic_ros.datasets.images import read_image
-
-        image = read_image(source)
         frame = EncodeSession(encoder, settings).push(image, 1, 0.0)
         if isinstance(frame, Refused):
             raise MdicError(f"{source}: {frame.text}")
         write_file(output, frame.data)
         height, width = frame.size
+        if note := squeeze_note(frame.size, image.shape[:2]):
+            say(f"note: {note}")
         resized = f", resized from {image.shape[0]}x{image.shape[1]}" if image.shape[:2] != frame.size else ""
         say(
             f"{output}: {len(frame.data)} bytes for the {view} image at {height}x{width}{resized}, "

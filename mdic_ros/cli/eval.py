@@ -87,8 +87,10 @@ def evaluate(
         accelerate launch --num_processes 4 -m mdic_ros.cli eval DEV --output report
     """
     counts = parse_steps(steps or ("1" if quick else "1,4"))
+    from mdic_ros.datasets import find_recordings
     from mdic_ros.extras import need
 
+    find_recordings(data, "test")  # raises before anything heavy is loaded
     need("eval")
     from mdic_ros.evaluation.report import markdown, write
     from mdic_ros.evaluation.run import Options, run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from mdic_ros.cli.options import UsageError
@@ -12,10 +13,10 @@ _LARGEST_PACKET = 1 << 20
 
 
 def is_image(path: Path) -> bool:
-    """Whether a path is an image file, by its name."""
-    from mdic_ros.datasets.images import IMAGE_SUFFIXES
+    """Whether a path is an image file, by its name or by its first bytes."""
+    from mdic_ros.datasets.images import IMAGE_SUFFIXES, is_picture
 
-    return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
+    return path.is_file() and (path.suffix.lower() in IMAGE_SUFFIXES or is_picture(path))
 
 
 def check_new_file(path: Path, force: bool, suffix: str = "", inputs: tuple[Path, ...] = ()) -> None:
@@ -45,9 +46,10 @@ def check_new_bag(path: Path, force: bool, source: Path) -> None:
     """Checks the name of a bag to write, before any work is done.
 
     Raises:
-        UsageError: it would lie over the recording that is read, or inside a bag that is read.
-        DatasetError: the folder is there, and is not to be replaced.
+        UsageError: it would lie over the recording that is read, or inside a bag that is read; or it is there, and is
+            not to be replaced.
     """
+    from mdic_ros.datasets import DatasetError
     from mdic_ros.datasets.bag import is_bag
     from mdic_ros.datasets.bag_writer import check_output
 
@@ -56,7 +58,10 @@ def check_new_bag(path: Path, force: bool, source: Path) -> None:
         raise UsageError(f"{path} holds the input: choose another name for the output")
     if read in output.parents and is_bag(source):
         raise UsageError(f"{path} lies inside the bag that is read: choose another place for the output")
-    check_output(path, force)
+    try:
+        check_output(path, force)
+    except DatasetError as error:
+        raise UsageError(str(error)) from error
 
 
 def check_new_folder(path: Path, force: bool, source: Path) -> None:
@@ -89,10 +94,18 @@ def read_packet(path: Path) -> bytes:
     """The bytes of a .mdic file; something much too large to be one is refused.
 
     Raises:
-        UsageError: a folder. MdicError: too large. OSError: cannot be read.
+        UsageError: a folder, or a picture. MdicError: too large. OSError: cannot be read.
     """
+    from mdic_ros.datasets.images import is_picture
+
     if path.is_dir():
-        raise UsageError(f"{path} is neither a packet nor a bag (no metadata.yaml in it)")
+        raise UsageError(f"{path} is neither a packet nor a recording of packets (a bag, with a metadata.yaml in it)")
+    if is_picture(path):
+        picture, packet = (shlex.quote(str(name)) for name in (path, path.with_suffix(".mdic").name))
+        raise UsageError(
+            f"{path} is a picture, not a packet. First: mdic encode {picture} {packet}; "
+            f"then: mdic decode {packet} decoded.png --side OTHER_CAMERA.png"
+        )
     size = path.stat().st_size
     if size > _LARGEST_PACKET:
         raise MdicError(f"{path} has {size} bytes, packets have a few hundred; is it one?")

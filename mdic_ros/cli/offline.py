@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mdic_ros.cli.console import squeeze_note
 from mdic_ros.codec.encoder import Encoder
 from mdic_ros.datasets import CameraInfo, DatasetError, StereoSource, open_stereo
 from mdic_ros.datasets.bag import BagReader, Message, is_bag
@@ -141,6 +142,9 @@ class _BitstreamWriter:
         if frame.info is not None:
             info = make(STREAM_INFO, header=header, **frame.info.facts(), camera_info=camera_info)
             self._writer.write(self._info, info, time_ns)
+            note = squeeze_note(frame.size, (frame.info.height, frame.info.width))
+            if note and note not in self.summary.notes:
+                self.summary.notes.append(note)
         data = np.frombuffer(frame.data, np.uint8)
         self._writer.write(self._bitstream, make(BITSTREAM, header=header, sequence=frame.sequence, data=data), time_ns)
         self.summary.add(len(frame.data), frame.rate_point, stamp, frame.size[0] * frame.size[1])
@@ -356,16 +360,32 @@ def decode_bag(
         settings or DecodeSettings(), side_wait_s=_WAIT_S, side_history_s=_HISTORY_S, side_history_mb=_HISTORY_MB
     )
     with BagReader(path) as reader:
-        bitstream = bitstream_topic(reader, topic)
-        side = side or side_topic(reader, bitstream)
-        if side is not None and side not in image_topics(reader.topics):
-            raise DatasetError(
-                f"{path}: no images in topic {side}; topics with images: "
-                f"{', '.join(image_topics(reader.topics)) or 'none'}"
-            )
+        bitstream, side = _topics(reader, topic, side)
         with BagWriter(output, storage=storage, overwrite=overwrite) as writer:
             job = _Decoding(reader, writer, decoder, settings, bitstream, side)
             return _checked(job.run(progress), path, "decoded")
+
+
+def check_topics(path: Path, topic: str | None = None, side: str | None = None) -> None:
+    """Checks what :func:`decode_bag` takes from a bag, for callers that have no decoder yet: loading one takes long.
+
+    Raises:
+        DatasetError: the bag cannot be read, has no packets, or not the topics that are named.
+    """
+    with BagReader(path) as reader:
+        _topics(reader, topic, side)
+
+
+def _topics(reader: BagReader, topic: str | None, side: str | None) -> tuple[str, str | None]:
+    """The topic of the packets, and that of the side images if there are any."""
+    bitstream = bitstream_topic(reader, topic)
+    side = side or side_topic(reader, bitstream)
+    images = image_topics(reader.topics)
+    if side is not None and side not in images:
+        raise DatasetError(
+            f"{reader.path}: no images in topic {side}; topics with images: {', '.join(images) or 'none'}"
+        )
+    return bitstream, side
 
 
 class _Decoding:

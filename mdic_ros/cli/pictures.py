@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from mdic_ros.cli.console import squeeze_note
 from mdic_ros.cli.files import write_file
 from mdic_ros.codec.images import Image, resize_image
 from mdic_ros.datasets import DatasetError, StereoSource
@@ -29,15 +30,20 @@ class Folder:
         path: the folder.
         form: of the files.
         size: (height, width) to resize to; None = as they are.
+        notes: sentences about what was written, for the user.
     """
 
     path: Path
     form: Form
     size: tuple[int, int] | None = None
+    notes: list[str] = field(default_factory=list)
 
     def write(self, name: str, image: Image) -> None:
         """Writes an image, H x W x 3 uint8 RGB; "/" in its name makes folders."""
         if self.size is not None:
+            note = squeeze_note(self.size, image.shape[:2])
+            if note and note not in self.notes:
+                self.notes.append(note)
             image = resize_image(image, *self.size)
         write_file(self.path / (name + _SUFFIXES[self.form]), encode_image(image, self.form))
 

@@ -65,6 +65,17 @@ _UPRIGHT = {
 # --- files --------------------------------------------------------------------------------------------------
 
 
+def is_picture(path: Path) -> bool:
+    """Whether a file begins like a PNG, JPEG or WebP image, whatever its name is.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head.startswith(tuple(FORMATS.values())) and (head[:4] != FORMATS["WEBP"] or head[8:] == b"WEBP")
+
+
 def _open(file: IO[bytes], name: str, deep_grey: bool = False) -> Image.Image:
     """An image whose kind, depth and size are acceptable; its pixels are not read yet."""
     head = file.read(64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from mdic_ros.datasets.errors import DatasetError
@@ -18,6 +19,8 @@ from mdic_ros.datasets.readers import (
 from mdic_ros.datasets.stereo import StereoSource
 from mdic_ros.datasets.timing import DEFAULT_SLOP_S
 from mdic_ros.errors import ImageError
+
+log = logging.getLogger(__name__)
 
 #: All readers, in the order in which a path is shown to them: the particular ones first.
 READERS: tuple[Reader, ...] = (
@@ -48,6 +51,8 @@ def detect_layout(path: Path) -> str:
                 return reader.name
     except OSError as error:
         raise DatasetError(f"cannot read {error.filename or path}: {error.strerror}") from error
+    if path.is_file():
+        raise DatasetError(f"{path} is a file, and not of a bag; a recording is a folder or a bag")
     known = "\n".join(f"  {reader.name:<15} {reader.description}" for reader in READERS)
     raise DatasetError(f"{path}: not a recording of a known layout. Looked for\n{known}")
 
@@ -84,8 +89,18 @@ def open_stereo(
     if not path.exists():
         raise DatasetError(f"{path}: no such file or folder")
     try:
-        return reader.open(path, OpenOptions(cameras, left_topic, right_topic, slop_s, rate_hz, rectify_images))
+        source = reader.open(path, OpenOptions(cameras, left_topic, right_topic, slop_s, rate_hz, rectify_images))
+        if name == "folder" and len(source) == 1 and (inside := _inside(path)):  # a pair beside the recordings
+            names = " or ".join(str(recording) for recording in inside[:3])
+            log.warning("%s: only one pair here; did you mean %s?", path, names)
+        return source
     except ImageError as error:  # of the first images, to whose size calibrations are scaled
         raise DatasetError(str(error)) from error
     except OSError as error:
         raise DatasetError(f"cannot read {error.filename or path}: {error.strerror}") from error
+
+
+def _inside(path: Path) -> list[Path]:
+    """The sub-folders of a folder that are, or hold, recordings of their own."""
+    folders = (folder for folder in sorted(path.iterdir()) if folder.is_dir() and not folder.name.startswith("."))
+    return [folder for folder in folders if any(reader.matches(folder) for reader in READERS)]

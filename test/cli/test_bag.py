@@ -33,8 +33,10 @@ def test_write_and_info(mdic: Mdic, pairs: Path, tmp_path: Path) -> None:
 def test_write_refuses_to_overwrite(mdic: Mdic, pairs: Path, tmp_path: Path) -> None:
     assert mdic("bag", "write", pairs, tmp_path / "b").code == 0
     again = mdic("bag", "write", pairs, tmp_path / "b")
-    assert again.code == 1
+    assert again.code == 2
     assert "--force" in again.err
+    (tmp_path / "mine").mkdir()
+    assert mdic("bag", "write", pairs, tmp_path / "mine", "--force").code == 2  # no bag: it is left alone
     assert mdic("bag", "write", pairs, tmp_path / "b", "--force").code == 0
 
 
@@ -57,7 +59,7 @@ def test_broken_images_are_reported(mdic: Mdic, pairs: Path, tmp_path: Path) -> 
     result = mdic("bag", "write", pairs, tmp_path / "b")
     assert result.code == 0
     assert str(pairs / "left" / "1.png") in result.err
-    assert "1 frames of folder, 1 left out" in result.err
+    assert "1 frame of folder, 1 left out" in result.err
     result = mdic("bag", "images", pairs, tmp_path / "again")
     assert "left out: frame 1" in result.err and "2 images (1 in left, 1 in right)" in result.err
 
@@ -75,6 +77,8 @@ def test_images_of_pairs(mdic: Mdic, pairs: Path, tmp_path: Path) -> None:
     assert mdic("bag", "images", tmp_path / "b", tmp_path / "small", *small).code == 0
     (file,) = (tmp_path / "small" / "left").iterdir()
     assert file.suffix == ".jpg" and read_image(file).shape == (64, 128, 3)
+    swapped = mdic("bag", "images", tmp_path / "b", tmp_path / "swapped", "--size", "128x64")
+    assert swapped.err.count("note: 128x64 is height x width; the image is 80x160 and is squeezed") == 1
     full = mdic("bag", "images", tmp_path / "b", tmp_path / "out")
     assert full.code == 2 and "not empty" in full.err
 

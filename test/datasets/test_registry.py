@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,28 @@ def test_folders_that_may_not_be_read_are_named(folder: Path) -> None:
             open_stereo(folder)
     finally:
         folder.chmod(0o755)
+
+
+def test_a_file_is_no_recording(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("text")
+    with pytest.raises(DatasetError, match=r"README\.md is a file") as error:
+        open_stereo(tmp_path / "README.md")
+    assert "Looked for" not in str(error.value)
+
+
+def test_one_pair_beside_recordings_is_told(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    above = tmp_path / "above"
+    shutil.copytree(folder, above / "street")
+    shutil.copytree(folder, above / ".hidden")
+    for side in ("left", "right"):
+        shutil.copy(folder / side / "000.png", above / f"{side}.png")
+    open_stereo(above).close()
+    assert f"only one pair here; did you mean {above / 'street'}?" in caplog.text
+    caplog.clear()
+    shutil.rmtree(above / "street")
+    open_stereo(above).close()
+    open_stereo(folder).close()
+    assert "only one pair" not in caplog.text
 
 
 def test_a_damaged_recording_is_a_dataset_error(kitti_raw: Path) -> None:
