@@ -9,6 +9,7 @@ import typer
 
 from mdic_ros.cli.console import counted, report_failures, say
 from mdic_ros.cli.files import check_new_bag, check_new_folder
+from mdic_ros.cli.limits import number, parse_size
 from mdic_ros.cli.options import (
     CamerasOption,
     ForceOption,
@@ -19,7 +20,6 @@ from mdic_ros.cli.options import (
     SizeOption,
     SlopOption,
     StorageOption,
-    parse_size,
     source_options,
 )
 from mdic_ros.progress import Progress
@@ -35,7 +35,7 @@ def write(
         typer.Option(help="raw: sensor_msgs/Image. png (lossless), jpeg: CompressedImage."),
     ] = "raw",
     storage: StorageOption = "mcap",
-    rate: Annotated[float, typer.Option(metavar="HZ", min=0.001, help="Folder: frame rate, for the stamps.")] = 10.0,
+    rate: Annotated[float, number("rate_hz", metavar="HZ", help="Folder: frame rate, for the stamps.")] = 10.0,
     left_topic: LeftOption = None,
     right_topic: RightOption = None,
     side_slop: SlopOption = 0.03,
@@ -80,7 +80,7 @@ def images(
     source: Annotated[Path, typer.Argument(help="A bag, or any other recording.")],
     output: Annotated[Path, typer.Argument(help="Folder to write the pictures into.")],
     images: Annotated[Literal["png", "jpeg"], typer.Option(help="png is lossless, jpeg smaller.")] = "png",
-    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N frames.")] = None,
+    limit: Annotated[int | None, number("limit", metavar="N", help="Only the first N frames.")] = None,
     size: SizeOption = None,
     topic: Annotated[
         list[str] | None,

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from mdic_ros.cli.files import check_new_file, write_file
-from mdic_ros.cli.options import DeviceOption, ForceOption, ModelOption, ThreadsOption, parse_size, parse_steps
+from mdic_ros.cli.limits import CODED, number, parse_size, parse_steps
+from mdic_ros.cli.options import DeviceOption, ForceOption, ModelOption, ThreadsOption
 
 
 def bench(
@@ -24,10 +25,10 @@ def bench(
     ] = None,
     steps: Annotated[str, typer.Option(metavar="N,N,...", help="Denoising steps to decode in.")] = "1,2,4,10",
     device: DeviceOption = "cpu",
-    frames: Annotated[int, typer.Option(min=1, help="Frames that each figure is made of.")] = 20,
+    frames: Annotated[int, number("frames", help="Frames that each figure is made of.")] = 20,
     threads: ThreadsOption = 0,
     busy: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Measure beside N processes that keep a core busy each, too.")
+        int, number("busy", metavar="N", help="Measure beside N processes that keep a core busy each, too.")
     ] = 0,
     encode_only: Annotated[
         bool, typer.Option("--encode-only", help="Only the robot's half: needs nothing but the base install.")
@@ -54,7 +55,7 @@ def bench(
     options: dict[str, Any] = {"steps": parse_steps(steps), "frames": frames, "threads": threads, "device": device}
     options |= {"busy": busy, "encode_only": encode_only}
     if size:
-        options["sizes"] = tuple(parse_size(text) for text in dict.fromkeys(size))
+        options["sizes"] = tuple(parse_size(text, least=CODED) for text in dict.fromkeys(size))
     if output is not None:
         check_new_file(output, force, ".json")
     from mdic_ros.evaluation.bench import Options, run

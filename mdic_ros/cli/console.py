@@ -67,10 +67,14 @@ def squeeze_note(size: tuple[int, int], image: tuple[int, int]) -> str:
 
 
 class Warnings(logging.Handler):
-    """Warnings of this package as lines."""
+    """Warnings of this package as lines, each once: a recording may be opened twice."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
+        self._said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(f"{record.levelname.lower()}: {record.getMessage()}")
+        text = f"{record.levelname.lower()}: {record.getMessage()}"
+        if text not in self._said:
+            self._said.add(text)
+            say(text)

@@ -10,6 +10,7 @@ import typer
 
 from mdic_ros.cli.console import report_summary, say
 from mdic_ros.cli.files import check_new_bag, check_new_file, read_packet, write_file
+from mdic_ros.cli.limits import number, parse_size
 from mdic_ros.cli.options import (
     DeviceOption,
     ForceOption,
@@ -17,7 +18,6 @@ from mdic_ros.cli.options import (
     SlopOption,
     StorageOption,
     ThreadsOption,
-    parse_size,
 )
 from mdic_ros.codec.precision import Dtype
 
@@ -40,9 +40,9 @@ def decode(
     ] = None,
     steps: Annotated[
         int,
-        typer.Option(min=1, help="Diffusion steps: 1 is closest to the original and soft, 2 and more are sharp."),
+        number("steps", help="Diffusion steps: 1 is closest to the original and soft, 2 and more are sharp."),
     ] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise; another seed, another picture.")] = 0,
+    seed: Annotated[int, number("seed", help="Seed of the noise; another seed, another picture.")] = 0,
     caption: Annotated[
         str,
         typer.Option(

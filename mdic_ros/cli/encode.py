@@ -9,6 +9,7 @@ import typer
 
 from mdic_ros.cli.console import report_summary, say, squeeze_note
 from mdic_ros.cli.files import check_new_bag, check_new_file, is_image, write_file
+from mdic_ros.cli.limits import CODED, number, parse_size
 from mdic_ros.cli.options import (
     CamerasOption,
     DeviceOption,
@@ -23,7 +24,6 @@ from mdic_ros.cli.options import (
     StorageOption,
     ThreadsOption,
     UsageError,
-    parse_size,
     source_options,
 )
 from mdic_ros.codec.bitstream import View
@@ -35,10 +35,10 @@ def encode(
     output: Annotated[Path, typer.Argument(help="The packet (.mdic) of the image, or the bag of the recording.")],
     rate_point: Annotated[
         int | None,
-        typer.Option(min=0, help="0 is the coarsest, with the fewest bytes; without it the finest of the model."),
+        number("rate_point", help="0 is the coarsest, with the fewest bytes; without it the finest of the model."),
     ] = None,
     max_bytes: Annotated[
-        int | None, typer.Option(min=1, help="No packet larger than this: the finest rate point that fits.")
+        int | None, number("max_bytes", help="No packet larger than this: the finest rate point that fits.")
     ] = None,
     size: SizeOption = None,
     view: Annotated[View, typer.Option(help="Which camera is coded, as seen from behind them.")] = "left",
@@ -71,7 +71,7 @@ def encode(
 
         mdic encode drive5 coded --rate-point 1      (drive5 is a bag)
     """
-    coded_size = parse_size(size) if size else None
+    coded_size = parse_size(size, least=CODED) if size else None
     if is_image(source):
         from mdic_ros.datasets.images import read_image
 

@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 
 from mdic_ros.cli.console import say
-from mdic_ros.cli.options import ModelOption, parse_steps
+from mdic_ros.cli.limits import number, parse_steps
+from mdic_ros.cli.options import ModelOption
 from mdic_ros.progress import Progress
 
-#: What --quick takes: pairs in all, and of each recording.
-_QUICK_PAIRS, _QUICK_OF_EACH = 8, 4
+_QUICK_PAIRS = 8  # that --quick takes, of one recording or of several together
 
 
 def evaluate(
@@ -23,7 +23,7 @@ def evaluate(
         bool,
         typer.Option(
             "--quick",
-            help=f"A first look in about a minute on two cores: at most {_QUICK_PAIRS} pairs, one step, no ablations, "
+            help=f"A first look in about a minute on two cores: {_QUICK_PAIRS} pairs in all, one step, no ablations, "
             "no conventional codecs.",
         ),
     ] = False,
@@ -31,11 +31,12 @@ def evaluate(
     protocol: Annotated[
         str | None,
         typer.Option(
-            metavar="kitti|cityscapes|native|HxW",
+            metavar="kitti|cityscapes|whole|native|HxW",
             help="Which pixels are coded. kitti: centre crop 370x740 resized to 128x256, as in the paper; cityscapes: "
-            "the whole image resized to 128x256; native: as they are; HxW: the whole image resized to height x width. "
-            "Without it cityscapes for its layout, else kitti. The filter is bicubic (the paper's is bilinear: about "
-            "0.5 dB easier).",
+            "the whole image resized to 128x256; whole: the whole image at 128 rows, not stretched; native: as they "
+            "are; HxW: the whole image resized to height x width. Without it kitti for images of KITTI's size, "
+            "cityscapes for its layout, else whole. The filter is bicubic (the paper's is bilinear: about 0.5 dB "
+            "easier).",
         ),
     ] = None,
     steps: Annotated[
@@ -52,7 +53,7 @@ def evaluate(
         typer.Option(metavar="FOLDER", help="Backbones of LPIPS, FID ...; without it the report says what is missing."),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="At most N frames of each recording, of Cityscapes of each city.")
+        int | None, number("limit", metavar="N", help="At most N frames of each recording, of Cityscapes of each city.")
     ] = None,
     both_orders: Annotated[
         bool, typer.Option("--both-orders", help="Code the right image with the left one, too, as the paper does.")
@@ -80,7 +81,7 @@ def evaluate(
 
     Examples:
 
-        mdic eval sample/street --quick --protocol 128x256
+        mdic eval sample/street --quick
 
         mdic eval DEV --steps 1,2,4,10 --output report
 
@@ -98,7 +99,7 @@ def evaluate(
     options = Options(
         protocol,
         counts,
-        limit or (_QUICK_OF_EACH if quick else None),
+        limit,
         both_orders,
         ablations and not quick,
         anchors and not quick,

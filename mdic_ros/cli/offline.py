@@ -251,11 +251,7 @@ def _encode_bag(
 
 def _camera_info(reader: BagReader, topic: str, notes: list[str]) -> Any | None:
     """The first camera_info beside an image topic; None if there is none, or, with a note, if it cannot be used."""
-    try:
-        message = first_camera_info(reader, topic)
-    except DatasetError as error:
-        notes.append(f"the calibration is not used: {error}")
-        return None
+    message = first_camera_info(reader, topic)
     if message is not None and (field := calibration_problem(message)):
         notes.append(f"the calibration in {info_topic(topic)} is not used: {field} is out of range or too long")
         return None

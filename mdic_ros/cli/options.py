@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from mdic_ros.codec.threads import MAX_THREADS
+from mdic_ros.cli.limits import number
+from mdic_ros.datasets.layout import LAYOUTS, Layout
 from mdic_ros.errors import MdicError
 
 
@@ -16,8 +17,8 @@ class UsageError(MdicError):
 
 
 LayoutOption = Annotated[
-    str,
-    typer.Option(metavar="NAME", help="Layout of the recording: auto looks at its files; a wrong name lists them all."),
+    Literal["auto", Layout],
+    typer.Option(metavar="NAME", help=f"Layout of the recording: {', '.join(LAYOUTS)}; auto looks at its files."),
 ]
 CamerasOption = Annotated[
     Literal["auto", "color", "gray"], typer.Option(help="KITTI: which pair; auto takes colour where there is colour.")
@@ -25,7 +26,7 @@ CamerasOption = Annotated[
 LeftOption = Annotated[str | None, typer.Option(metavar="TOPIC", help="Bag: image topic of the left camera.")]
 RightOption = Annotated[str | None, typer.Option(metavar="TOPIC", help="Bag: image topic of the right camera.")]
 SlopOption = Annotated[
-    float, typer.Option(metavar="SECONDS", min=0, help="Bag: largest time between two images of a pair.")
+    float, number("side_slop", metavar="SECONDS", help="Bag: largest time between two images of a pair.")
 ]
 RectifyImagesOption = Annotated[
     bool | None,
@@ -42,10 +43,7 @@ ModelOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option(help="Where the networks run: cpu, cuda, cuda:1 ...")]
 ThreadsOption = Annotated[
-    int,
-    typer.Option(
-        min=0, max=MAX_THREADS, metavar="N", help="CPU threads; 0 = one for each core.", show_default=False
-    ),
+    int, number("threads", metavar="N", help="CPU threads; 0 = one for each core.", show_default=False)
 ]
 SizeOption = Annotated[
     str | None, typer.Option(metavar="HxW", help="Resize to height x width first, e.g. 128x256 (128 rows).")
@@ -69,27 +67,3 @@ def source_options(
         "slop_s": side_slop,
         "rectify_images": rectify_images,
     }
-
-
-def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
-    """(height, width) of text like "128x256".
-
-    Raises:
-        BadParameter: it is not like that.
-    """
-    height, _, width = text.lower().partition("x")
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise typer.BadParameter(f"'{text}' is not a size like 128x256 (height x width)", param_hint=option)
-    return int(height), int(width)
-
-
-def parse_steps(text: str) -> tuple[int, ...]:
-    """Numbers of steps, rising, of text like "1,2,4".
-
-    Raises:
-        BadParameter: it is not like that.
-    """
-    parts = text.split(",")
-    if not all(part.strip().isdecimal() and 1 <= int(part) <= 1000 for part in parts):
-        raise typer.BadParameter(f"'{text}' is not a list of steps like 1,2,4 (1 to 1000 each)", param_hint="--steps")
-    return tuple(sorted({int(part) for part in parts}))

@@ -9,14 +9,15 @@ import typer
 
 from mdic_ros.cli.console import report_failures, say
 from mdic_ros.cli.files import check_new_file
+from mdic_ros.cli.limits import number
 from mdic_ros.cli.options import ForceOption
 
 
 def pack(
     data: Annotated[list[Path], typer.Argument(help="Training folders, recordings, folders of them, other packs.")],
     output: Annotated[Path, typer.Argument(help="The pack, a .zip file.")],
-    height: Annotated[int, typer.Option(min=64, help="Images with more rows are shrunk to N rows.")] = 256,
-    max_mb: Annotated[float, typer.Option(min=0.01, help="Size of the file, at most, in megabytes.")] = 60.0,
+    height: Annotated[int, number("height", help="Images with more rows are shrunk to N rows.")] = 256,
+    max_mb: Annotated[float, number("max_mb", help="Size of the file, at most, in megabytes.")] = 60.0,
     folder: Annotated[
         list[str] | None,
         typer.Option(help="Folder below DATA/stereo, repeatable; without it, those whose names start with train."),

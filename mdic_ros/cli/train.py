@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from mdic_ros.cli.console import say
+from mdic_ros.cli.limits import number
 from mdic_ros.cli.options import UsageError
 
 
@@ -39,7 +40,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Checkpoint, CSV, TensorBoard, pictures; a stopped run goes on from here.")],
     config: Annotated[Path | None, typer.Option(help="YAML; config/train/STAGE.yaml if not given.")] = None,
     minutes: Annotated[
-        float | None, typer.Option(min=0.01, help="Wall-clock budget instead of the YAML's; with all, for all of it.")
+        float | None, number("minutes", help="Wall-clock budget instead of the YAML's; with all, for all of it.")
     ] = None,
     hold_out: Annotated[
         list[str] | None, typer.Option(help="Drive to validate on instead of the YAML's, repeatable.")
@@ -52,11 +53,11 @@ def train(
     camera's picture), prior (fewer bytes for what is sent). `all` shares its minutes among them.
 
     How long, and what it buys, on two CPU cores and about 500 pairs at 128x256: `all --minutes 25` shows that
-    everything works, with blurred pictures; an hour or two give usable ones; the model that ships took seven hours
-    (22.99 dB at 119 bytes on drives that it had never seen). Fine-tuning it to your cameras is the short way: copy
-    models/mdic_tiny to a new folder, then codec for 10 to 40 minutes, realism and prior for 5 to 10 each; the last 76
-    minutes of codec took it from 20.53 to 20.89 dB at rate point 2 on a held-out drive. A GPU is used if there is one,
-    several under `accelerate launch`. Watch a run with `tensorboard --logdir OUT`, or in OUT/train.csv,
+    everything works, with blurred pictures; an hour or two give usable ones; the model that ships took seven and
+    a half hours (22.99 dB at 119 bytes on drives that it had never seen). Fine-tuning it to your cameras is the short
+    way: copy models/mdic_tiny to a new folder, then codec for 10 to 40 minutes, realism and prior for 5 to 10 each; the
+    last 76 minutes of codec took it from 20.53 to 20.89 dB at rate point 2 on a held-out drive. A GPU is used if there
+    is one, several under `accelerate launch`. Watch a run with `tensorboard --logdir OUT`, or in OUT/train.csv,
     OUT/validation.csv and OUT/pictures.
 
     Examples:

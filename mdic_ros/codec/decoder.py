@@ -20,6 +20,7 @@ from mdic_ros.codec.clock import Clock
 from mdic_ros.codec.components import load
 from mdic_ros.codec.entropy_coding import EntropyCoder
 from mdic_ros.codec.images import Image, check_image, mirrored, to_pixels
+from mdic_ros.codec.limits import MAX_SEED, MAX_STEPS
 from mdic_ros.codec.precision import Dtype, choose_dtype
 from mdic_ros.codec.prior import load_prior
 from mdic_ros.codec.threads import check_threads
@@ -180,16 +181,18 @@ class Decoder:
             packet: a bitstream of this bundle, whole or cut, or what `read` made of it.
             views: views beside the packet; today one, the side image, or none.
             caption: text for the denoiser; None = a new caption of the side image ("" without one).
-            steps: denoising steps, 1 to 1000: 1 is closest to the original, but soft; 2 and more are sharp.
-            seed: of the noise that the denoiser starts from.
+            steps: denoising steps, 1 to 100: 1 is closest to the original, but soft; 2 and more are sharp.
+            seed: of the noise that the denoiser starts from, 0 to 2^31 - 1.
 
         Raises:
             BitstreamError: damaged, cut too short, foreign, of another version or model.
             ImageError: a view is no image, or of another size than the coded image.
-            ValueError: more than one view, or steps or a row offset out of range.
+            ValueError: more than one view, or steps, seed or a row offset out of range.
         """
-        if not 1 <= steps <= 1000:
-            raise ValueError(f"steps must be 1 to 1000, not {steps}")
+        if not 1 <= steps <= MAX_STEPS:
+            raise ValueError(f"steps must be 1 to {MAX_STEPS}, not {steps}")
+        if not 0 <= seed <= MAX_SEED:
+            raise ValueError(f"seed must be 0 to {MAX_SEED}, not {seed}")
         if len(views) > 1:
             raise ValueError(f"{len(views)} views beside the packet, today there is one at most")
         if not isinstance(packet, ParsedPacket):

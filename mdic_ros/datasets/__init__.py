@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from mdic_ros.datasets.errors import DatasetError
     from mdic_ros.datasets.export import Written, write_bag
     from mdic_ros.datasets.files import Unpaired
+    from mdic_ros.datasets.layout import LAYOUTS
     from mdic_ros.datasets.recordings import find_recordings
-    from mdic_ros.datasets.registry import LAYOUTS, READERS, detect_layout, open_stereo
+    from mdic_ros.datasets.registry import READERS, detect_layout, open_stereo
     from mdic_ros.datasets.stereo import Camera, StereoFrame, StereoSource
 
 __all__ = [
@@ -47,8 +48,9 @@ _SOURCES = {
     "mdic_ros.datasets.errors": ("DatasetError",),
     "mdic_ros.datasets.export": ("Written", "write_bag"),
     "mdic_ros.datasets.files": ("Unpaired",),
+    "mdic_ros.datasets.layout": ("LAYOUTS",),
     "mdic_ros.datasets.recordings": ("find_recordings",),
-    "mdic_ros.datasets.registry": ("LAYOUTS", "READERS", "detect_layout", "open_stereo"),
+    "mdic_ros.datasets.registry": ("READERS", "detect_layout", "open_stereo"),
     "mdic_ros.datasets.stereo": ("Camera", "StereoFrame", "StereoSource"),
 }
 _MODULES = {name: module for module, names in _SOURCES.items() for name in names}

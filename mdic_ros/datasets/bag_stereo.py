@@ -264,11 +264,18 @@ def pair_topics(left: ImageTopic, right: ImageTopic, slop_s: float) -> Pairing:
 
 
 def first_camera_info(reader: BagReader, image_topic: str) -> Any | None:
-    """The first `sensor_msgs/CameraInfo` beside an image topic, None if there is none."""
+    """The first `sensor_msgs/CameraInfo` beside an image topic, None if there is none.
+
+    A damaged one costs the calibration, not the images: None as well, with a warning.
+    """
     topic = info_topic(image_topic)
     if topic in reader.topics and reader.topics[topic].msgtype == CAMERA_INFO:
         for message in reader.messages([topic]):
-            return reader.decode(message)
+            try:
+                return reader.decode(message)
+            except DatasetError as error:
+                log.warning("%s: the calibration in %s is not used: %s", reader.path, topic, error)
+                return None
     return None
 
 

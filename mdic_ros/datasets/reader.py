@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mdic_ros.datasets.layout import Layout
 from mdic_ros.datasets.stereo import StereoSource
 from mdic_ros.datasets.timing import DEFAULT_SLOP_S
 
@@ -39,14 +40,14 @@ class Reader:
     """One kind of recording.
 
     Attributes:
-        name: for `--layout` and `StereoSource.layout`.
+        name: for `--layout` and `StereoSource.layout`; `layout.LAYOUTS` lists it.
         description: one line, what files it looks for.
         find: the recordings of this kind at a path, or a little below it; a path that does not exist has none.
         open: opens the only one of them. Raises DatasetError or ImageError, and leaves nothing open then.
         splits: whether these are the splits of a benchmark, one of which is for testing.
     """
 
-    name: str
+    name: Layout
     description: str
     find: Callable[[Path], list[Path]]
     open: Callable[[Path, OpenOptions], StereoSource]

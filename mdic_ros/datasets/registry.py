@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from mdic_ros.datasets.errors import DatasetError
+from mdic_ros.datasets.layout import LAYOUTS
 from mdic_ros.datasets.reader import Cameras, OpenOptions, Reader
 from mdic_ros.datasets.readers import (
     bag,
@@ -32,9 +33,6 @@ READERS: tuple[Reader, ...] = (
     cityscapes.READER,
     folder.READER,
 )
-
-#: Names of the readers.
-LAYOUTS: tuple[str, ...] = tuple(reader.name for reader in READERS)
 
 
 def detect_layout(path: Path) -> str:

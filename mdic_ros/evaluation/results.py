@@ -217,7 +217,7 @@ def summarise(rows: Sequence[Row], metrics: Iterable[str]) -> dict[str, Any]:
         rows: of one method, setting and steps.
         metrics: names of the figures; rows of an earlier run may have more.
     """
-    figures = {name: _mean([row.figures[name] for row in rows]) for name in metrics}
+    figures = {name: mean([row.figures[name] for row in rows]) for name in metrics}
     if "MS-SSIM" in figures:
         figures["MS-SSIM dB"] = decibel(figures["MS-SSIM"])
     return {
@@ -232,7 +232,7 @@ def summarise(rows: Sequence[Row], metrics: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def _mean(values: Sequence[float]) -> float:
+def mean(values: Sequence[float]) -> float:
     """Mean of the finite values; infinite or nan if none is finite."""
     return statistics.fmean([value for value in values if math.isfinite(value)] or values)
 

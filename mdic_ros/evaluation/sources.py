@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from mdic_ros.codec import View
 from mdic_ros.datasets import StereoFrame, StereoSource, detect_layout, find_recordings, open_stereo
-from mdic_ros.evaluation.protocol import NAMED
+from mdic_ros.evaluation.protocol import is_kitti
 
 Image = npt.NDArray[np.uint8]  #: H x W x 3 uint8 RGB
 
@@ -41,13 +42,32 @@ class EvalPair:
 
 
 def default_protocol(path: Path) -> str:
-    """The paper's protocol for the recordings at or below a path: that of their layout if it has one, else "kitti".
+    """The paper's protocol for the recordings at or below a path if it has one for such data, else "whole".
+
+    The paper has "cityscapes" for Cityscapes, and "kitti" for images of KITTI's size, whatever their layout is.
+
+    Raises:
+        DatasetError: there is no recording, or one is incomplete or damaged.
+        ImageError: the first image of one is damaged.
+    """
+    recordings = find_recordings(path, "test")
+    if {detect_layout(recording) for recording in recordings} == {"cityscapes"}:
+        return "cityscapes"
+    for recording in recordings:
+        with open_stereo(recording) as source:
+            height, width = source[0].left.shape[:2]
+        if not is_kitti(height, width):
+            return "whole"
+    return "kitti"
+
+
+def share_of_each(path: Path, most: int) -> int:
+    """How many moments of each recording at or below a path make `most` together, rounded up.
 
     Raises:
         DatasetError: there is no recording.
     """
-    layouts = {detect_layout(recording) for recording in find_recordings(path, "test")}
-    return next((name for name in NAMED if layouts == {name}), "kitti")
+    return math.ceil(most / len(find_recordings(path, "test")))
 
 
 def read_pairs(path: Path, limit: int | None = None, both_orders: bool = False) -> Iterator[EvalPair]:

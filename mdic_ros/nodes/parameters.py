@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from mdic_ros.codec.limits import MAX_SEED, MAX_STEPS
 from mdic_ros.codec.precision import DTYPES
 from mdic_ros.codec.threads import MAX_THREADS
 from mdic_ros.datasets import LAYOUTS
@@ -410,7 +411,7 @@ DECODER = Table(
             "Diffusion steps per frame. Time grows with it. 1 is fastest and closest to the original, but soft; 2 and "
             "more are sharp.",
             1,
-            100,
+            MAX_STEPS,
             changeable=True,
         ),
         Parameter(
@@ -418,7 +419,7 @@ DECODER = Table(
             0,
             "Seed of the diffusion noise. With the same seed the same bytes and side image give the same picture.",
             0,
-            2**31 - 1,
+            MAX_SEED,
             changeable=True,
         ),
         Parameter(

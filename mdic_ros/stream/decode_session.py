@@ -35,8 +35,8 @@ class DecodeSettings:
     """How to decode; may be replaced between frames.
 
     Attributes:
-        steps: diffusion steps, 1 to 1000.
-        seed: of the diffusion noise.
+        steps: diffusion steps, 1 to 100.
+        seed: of the diffusion noise, 0 to 2^31 - 1.
         caption: sentence that conditions the picture; `auto`: the captioner describes the side image; `none` or "": no
             text.
         caption_every: N; the captioner runs on every N-th frame that has a side image.

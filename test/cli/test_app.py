@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from mdic_ros import __version__, cli
 from mdic_ros.cli import encode as encode_command
+from mdic_ros.datasets import LAYOUTS, READERS
 from mdic_ros.errors import MdicError
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +50,9 @@ def test_help_of_commands_has_examples(mdic: Mdic, command: list[str]) -> None:
     assert f"mdic {' '.join(command)} " in result.out.split("Example")[1]
 
 
-def test_terms_are_explained_where_they_are_used(mdic: Mdic) -> None:
+def test_terms_are_explained_where_they_are_used(mdic: Mdic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # no line of one column comes between two of another
+
     def text(command: str) -> str:
         return " ".join(word for word in mdic(command, "--help").out.split() if word != "│")
 
@@ -59,6 +63,15 @@ def test_terms_are_explained_where_they_are_used(mdic: Mdic) -> None:
     for said in ("G1 and G2 (the networks", "mask (where", "the side image (the other", "A rate point is a size"):
         assert said in text("eval")
     assert "How long, and what it buys" in text("train")
+
+
+def test_layouts_are_listed(mdic: Mdic) -> None:
+    assert tuple(reader.name for reader in READERS) == LAYOUTS
+    for command in (["encode"], ["bag", "write"], ["bag", "images"]):
+        words = set(re.split(r"[^a-z_]+", mdic(*command, "--help").out))
+        assert set(LAYOUTS) <= words
+    wrong = mdic("encode", "a", "b", "--layout", "kiti")
+    assert wrong.code == 2 and all(name in wrong.err for name in LAYOUTS)
 
 
 def test_version(mdic: Mdic) -> None:

@@ -72,7 +72,7 @@ def test_encode_options_that_do_not_fit(mdic: Mdic, pairs: Path, tmp_path: Path,
     assert mdic("encode", left, packet, "--rate-point", 99, "--model", tiny_bundle).code == 2
     tight = mdic("encode", left, packet, "--max-bytes", 1, "--model", tiny_bundle)
     assert (tight.code, packet.exists()) == (1, False)
-    assert mdic("encode", left, packet, "--size", "32x32", "--model", tiny_bundle).code == 1
+    assert mdic("encode", left, packet, "--size", "32x32", "--model", tiny_bundle).code == 2
     assert mdic("encode", left, packet, "--model", pairs).code == 1  # not a bundle
     assert not packet.exists()
 

@@ -148,9 +148,12 @@ def test_bad_arguments_say_what_is_allowed(scene, encoder, decoder, tiny_bundle)
             use(far)
     with pytest.raises(ValueError, match="2 views"):
         decoder.decode(packet, [view, view])
-    for steps in (0, 1001):
-        with pytest.raises(ValueError, match="steps must be 1 to 1000"):
+    for steps in (0, 101):
+        with pytest.raises(ValueError, match="steps must be 1 to 100,"):
             decoder.decode(packet, steps=steps)
+    for seed in (-1, 2**31):
+        with pytest.raises(ValueError, match="seed must be 0 to 2147483647"):
+            decoder.decode(packet, seed=seed)
     with pytest.raises(ValueError, match="auto, float32, bfloat16, not 'half'"):
         Decoder.from_pretrained(tiny_bundle, dtype="half")
 

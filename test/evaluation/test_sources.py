@@ -8,7 +8,7 @@ from PIL import Image
 
 from mdic_ros.datasets import DatasetError, open_stereo, write_bag
 from mdic_ros.errors import ImageError
-from mdic_ros.evaluation.sources import AGES, default_protocol, read_pairs
+from mdic_ros.evaluation.sources import AGES, default_protocol, read_pairs, share_of_each
 
 
 def flat(value: int) -> np.ndarray:
@@ -83,6 +83,23 @@ def test_a_bag_is_a_drive(tmp_path: Path) -> None:
     assert len(list(read_pairs(mcap))) == 3
 
 
+def test_the_size_of_the_images_chooses_the_protocol(tmp_path: Path) -> None:
+    def pair(name: str, height: int, width: int) -> Path:
+        for side in ("left", "right"):
+            (tmp_path / name / side).mkdir(parents=True)
+            Image.new("RGB", (width, height)).save(tmp_path / name / side / "0.png")
+        return tmp_path / name
+
+    assert default_protocol(pair("a", 375, 1242)) == "kitti"
+    with open_stereo(tmp_path / "a") as source:
+        write_bag(source, tmp_path / "b")
+    assert default_protocol(tmp_path / "b") == "kitti" == default_protocol(tmp_path)
+    for name, height, width in (("vga", 480, 640), ("zed", 720, 1280), ("sample", 256, 512)):
+        assert default_protocol(pair(name, height, width)) == "whole"
+    assert default_protocol(tmp_path) == "whole"  # some are not of KITTI's size
+    assert [share_of_each(tmp_path / "vga", 8), share_of_each(tmp_path, 8), share_of_each(tmp_path, 3)] == [8, 2, 1]
+
+
 def kitti_stereo(root: Path, split: str, left: str, right: str, scenes: int) -> Path:
     for scene in range(scenes):
         for frame in (10, 11):
@@ -125,7 +142,7 @@ def test_kitti_raw_and_odometry_below_one_folder(tmp_path: Path) -> None:
         for camera in ("image_2", "image_3"):
             save(sequence / camera / "000000.png", 1)
         (sequence / "times.txt").write_text("0.0\n")
-    assert default_protocol(tmp_path) == "kitti"
+    assert default_protocol(tmp_path) == "whole"  # these images are tiny
     pairs = [(p.drive, p.frame, list(p.stale)) for p in read_pairs(tmp_path)]
     assert pairs == [
         ("odometry/dataset/sequences/00", "000000", []), ("odometry/dataset/sequences/05", "000000", []),

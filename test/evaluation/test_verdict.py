@@ -27,6 +27,7 @@ def report() -> dict[str, Any]:
         "bundle": {"model_id": "mdic_tiny"},
         "steps": [1, 4],
         "results": [*ours, *(result(r["bytes"], 20.0, r["setting"], 4, **sharp) for r in ours)],
+        "side_psnr": 15.8,
         "anchors": [
             anchor("side image copied", result(0, 15.8)),
             anchor("JPEG", result(794, 20.5)),
@@ -60,6 +61,11 @@ def test_a_better_codec_is_named(report: dict[str, Any]) -> None:
 def test_without_codecs_and_ablations(report: dict[str, Any]) -> None:
     report["anchors"], report["ablations"], report["steps"] = [], [], [1]
     report["results"] = report["results"][:3]
+    assert verdict(report)[1:] == [
+        "No conventional codec was measured beside it.",
+        "The side image by itself, for no bytes, has 15.80 dB.",
+    ]
+    report["side_psnr"] = float("inf")
     assert verdict(report)[1:] == ["No conventional codec was measured beside it."]
 
 

@@ -135,7 +135,7 @@ def open_folder(path: Path, options: OpenOptions) -> StereoSource:
         ImageError: the first images are damaged, to whose size the calibration is scaled.
     """
     if not 0 < options.rate_hz <= 1e6:
-        raise DatasetError(f"rate_hz is {options.rate_hz}, it must be above 0")
+        raise DatasetError(f"rate_hz is {options.rate_hz}, it must be a finite number above 0")
     folders = _choose(path, options.cameras)
     if folders is None:
         lefts, rights = _by_side(path)

@@ -187,6 +187,18 @@ def test_unrectified_pairs_are_refused_or_rectified(tmp_path: Path, d: float, tu
         assert len(source) == 1
 
 
+def test_a_damaged_calibration_is_unknown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    calibrated(tmp_path / "b", "image_raw", -0.3)
+    with BagReader(tmp_path / "b") as reader, BagWriter(tmp_path / "c") as writer:
+        for message in reader.messages():
+            cut = 60 if message.topic == "/left/camera_info" else None
+            writer.write_bytes(message.topic, message.msgtype, message.data[:cut], message.time_ns)
+    with open_stereo(tmp_path / "c", rectify_images=False) as source:
+        assert source.left_info is None and source.right_info is not None
+        source[0].check()
+    assert sum("the calibration in /left/camera_info is not used" in text for text in caplog.messages) == 1
+
+
 def test_rectified_topics_have_the_camera_info_of_the_camera(tmp_path: Path) -> None:
     calibrated(tmp_path / "b", "image_rect_color", -0.3)
     assert len(open_stereo(tmp_path / "b")) == 1
