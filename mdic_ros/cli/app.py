@@ -98,7 +98,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             sys.exit(1)
         except Exception:
             traceback.print_exc()
-            say(f"This is a bug of mdic_ros {__version__}, not of your input. Please report it with the lines above.")
+            say(
+                f"This is a bug of mdic_ros {__version__}, not of your input. A report of it needs the lines above, "
+                "the command and, if you may give it away, the input."
+            )
             sys.exit(1)
         sys.exit(0)
 

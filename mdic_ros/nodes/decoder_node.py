@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-import traceback
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NoReturn
@@ -24,7 +23,7 @@ from mdic_ros.nodes.camera_info import to_message
 from mdic_ros.nodes.diagnostics import Diagnostics, Health, Level, Meter, drop_values
 from mdic_ros.nodes.image_conversion import fill_image
 from mdic_ros.nodes.parameters import DECODER, Parameters
-from mdic_ros.nodes.runtime import load_model, run
+from mdic_ros.nodes.runtime import bug, load_model, run
 from mdic_ros.nodes.session_log import SessionLog
 from mdic_ros.nodes.worker import Worker
 from mdic_ros.stream.events import Event
@@ -191,8 +190,7 @@ class DecoderNode(Node):
     def _failed(self, _: None, error: Exception) -> None:
         if self.context.ok():
             self._session.drops.count("error")
-            text = "".join(traceback.format_exception(error))
-            self._log(Event("error", f"packet dropped (error): this is a bug, please report it:\n{text}", "error"))
+            self._log(Event("error", f"packet dropped (error): {bug(error)}", "error"))
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

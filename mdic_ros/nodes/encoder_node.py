@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import time
-import traceback
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
@@ -22,7 +21,7 @@ from mdic_ros.nodes import qos
 from mdic_ros.nodes.coded_camera import CodedCamera
 from mdic_ros.nodes.diagnostics import Diagnostics, Health, Level, Meter, drop_values
 from mdic_ros.nodes.parameters import ENCODER, Parameters
-from mdic_ros.nodes.runtime import load_model, run
+from mdic_ros.nodes.runtime import bug, load_model, run
 from mdic_ros.nodes.session_log import SessionLog
 from mdic_ros.nodes.worker import Worker
 from mdic_ros.stream.events import Event
@@ -181,8 +180,7 @@ class EncoderNode(Node):
     def _failed(self, _: Any, error: Exception) -> None:
         if self.context.ok():  # on the way out, publishers go before the last frame does
             self._session.drops.count("error")
-            text = "".join(traceback.format_exception(error))
-            self._log(Event("error", f"frame dropped (error): this is a bug, please report it:\n{text}", "error"))
+            self._log(Event("error", f"frame dropped (error): {bug(error)}", "error"))
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ from rclpy.node import Node, NodeNameNonExistentError
 
 from mdic_ros.msg import DecodeReport
 from mdic_ros.nodes import qos
-from mdic_ros.nodes.runtime import run
+from mdic_ros.nodes.runtime import bug, run
 
 _INPUTS = {"sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "mdic_ros/msg/Bitstream"}
 
@@ -89,9 +88,9 @@ class PlayWhenReady(Node):
         try:
             if self._await_nodes() and self._play():
                 self._drain()
-        except Exception:
+        except Exception as error:
             if self._going():
-                self._fail(f"this is a bug, please report it:\n{traceback.format_exc()}")
+                self._fail(bug(error))
         finally:
             if self._going():
                 self.context.try_shutdown()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -26,7 +25,7 @@ from mdic_ros.nodes.camera_info import to_message
 from mdic_ros.nodes.image_conversion import fill_image
 from mdic_ros.nodes.parameters import REPLAY, Parameters
 from mdic_ros.nodes.playback import LONGEST_GAP_NS, Playhead, Schedule, fits_ros
-from mdic_ros.nodes.runtime import StartError, run
+from mdic_ros.nodes.runtime import StartError, bug, run
 
 _TICK_S = 0.01
 
@@ -139,10 +138,10 @@ class ReplayNode(Node):
                 self._await_subscribers()
             if self._play():
                 self._say_how_it_went()
-        except Exception:
+        except Exception as error:
             if self._going():
                 self.exit_code = 1
-                self.get_logger().fatal(f"this is a bug, please report it:\n{traceback.format_exc()}")
+                self.get_logger().fatal(bug(error))
         finally:
             if self._going():
                 self._let_subscribers_catch_up()

@@ -14,6 +14,7 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
 
+from mdic_ros import __version__
 from mdic_ros.errors import MdicError
 
 #: How long a node waits, on its way out, for the frame that is being worked on.
@@ -26,6 +27,12 @@ _SPIN_S = 0.5
 
 class StartError(MdicError):
     """The node cannot start; the text says why and what to do."""
+
+
+def bug(error: BaseException) -> str:
+    """What a node says about an error in our own code."""
+    trace = "".join(traceback.format_exception(error))
+    return f"this is a bug of mdic_ros {__version__}; a report of it needs this, and the node's parameters:\n{trace}"
 
 
 class StoppableNode(Protocol):
@@ -83,7 +90,7 @@ def run(name: str, factory: Callable[[], Any], args: Sequence[str] | None = None
             get_logger(name).fatal(f"ROS does not start; are the arguments after --ros-args right? {error}")
             code = 1
         elif rclpy.ok():
-            get_logger(name).fatal(f"this is a bug, please report it:\n{traceback.format_exc()}")
+            get_logger(name).fatal(bug(error))
             code = 1
         # Otherwise a signal came while the node was being made, and its next call found ROS shut down.
     stop.received = True  # from here on, signals change nothing

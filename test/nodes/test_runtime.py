@@ -85,7 +85,7 @@ def run_node(bench: Bench, tmp_path):
     ("body", "arguments", "code", "words"),
     [
         ("raise StartError('no camera: plug it in')", [], 1, "[some]: no camera: plug it in"),
-        ("raise ValueError('oops')", [], 1, "this is a bug, please report it"),
+        ("raise ValueError('oops')", [], 1, "this is a bug of mdic_ros"),
         ("pass", ["--ros-args", "--bad"], 1, "are the arguments after --ros-args right? ['--bad']"),
         ("self.exit_code = 3; self.context.shutdown()", [], 3, ""),
         ("self.context.shutdown()", [], 0, ""),
