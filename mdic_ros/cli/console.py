@@ -12,10 +12,6 @@ if TYPE_CHECKING:
     from mdic_ros.cli.offline import Summary
 
 
-#: Change of the aspect ratio from which on people are told.
-_SQUEEZED = 1.5
-
-
 def say(text: str) -> None:
     """A line as it is: file names may hold brackets, which rich would take for markup."""
     from rich.console import Console
@@ -53,17 +49,6 @@ def report_summary(output: Path, summary: Summary) -> None:
         f"{output}: {counted(len(summary.sizes), 'frame')} ({points}), "
         f"{summary.mean_bytes:.1f} bytes a frame, {summary.bpp:.4f} bits per pixel{rate}{alone}{problems}"
     )
-
-
-def squeeze_note(size: tuple[int, int], image: tuple[int, int]) -> str:
-    """A sentence if an image of one (height, width), resized to another one, is squeezed by more than a factor of 1.5.
-
-    Height and width are easily swapped. Empty if there is nothing to say.
-    """
-    change = size[0] * image[1] / (size[1] * image[0])
-    if 1 / _SQUEEZED <= change <= _SQUEEZED:
-        return ""
-    return f"{size[0]}x{size[1]} is height x width; the image is {image[0]}x{image[1]} and is squeezed"
 
 
 class Warnings(logging.Handler):

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from mdic_ros.cli.console import report_summary, say, squeeze_note
+from mdic_ros.cli.console import report_summary, say
 from mdic_ros.cli.files import check_new_bag, check_new_file, is_image, write_file
-from mdic_ros.cli.limits import CODED, number, parse_size
+from mdic_ros.cli.limits import CODED, number, parse_size, squeeze_note
 from mdic_ros.cli.options import (
     CamerasOption,
     DeviceOption,

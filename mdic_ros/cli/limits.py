@@ -10,8 +10,7 @@ from typing import Any
 import typer
 
 from mdic_ros.codec.bitstream import MAX_SCALES, MAX_SIDE, MIN_HEIGHT, MIN_WIDTH
-from mdic_ros.codec.limits import MAX_SEED, MAX_STEPS
-from mdic_ros.codec.threads import MAX_THREADS
+from mdic_ros.codec.limits import MAX_SEED, MAX_STEPS, MAX_THREADS
 
 _MANY = 1_000_000_000  # of frames: more than any recording has
 
@@ -35,6 +34,9 @@ LIMITS: dict[str, tuple[float, float]] = {
 
 #: Heights and widths that can be coded begin here.
 CODED = (MIN_HEIGHT, MIN_WIDTH)
+
+#: Change of the aspect ratio from which on people are told.
+_SQUEEZED = 1.5
 
 
 def number(name: str, **options: Any) -> Any:
@@ -92,3 +94,14 @@ def whole(name: str, least: int | None = None) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def squeeze_note(size: tuple[int, int], image: tuple[int, int]) -> str:
+    """A sentence if an image of one (height, width), resized to another one, is squeezed by more than a factor of 1.5.
+
+    Height and width are easily swapped. Empty if there is nothing to say.
+    """
+    change = size[0] * image[1] / (size[1] * image[0])
+    if 1 / _SQUEEZED <= change <= _SQUEEZED:
+        return ""
+    return f"{size[0]}x{size[1]} is height x width; the image is {image[0]}x{image[1]} and is squeezed"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mdic_ros.cli.console import squeeze_note
+from mdic_ros.cli.limits import squeeze_note
 from mdic_ros.codec.encoder import Encoder
 from mdic_ros.datasets import CameraInfo, DatasetError, StereoSource, open_stereo
 from mdic_ros.datasets.bag import BagReader, Message, is_bag

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from mdic_ros.cli.console import squeeze_note
 from mdic_ros.cli.files import write_file
+from mdic_ros.cli.limits import squeeze_note
 from mdic_ros.codec.images import Image, resize_image
 from mdic_ros.datasets import DatasetError, StereoSource
 from mdic_ros.datasets.bag import BagReader

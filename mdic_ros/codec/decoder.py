@@ -20,10 +20,9 @@ from mdic_ros.codec.clock import Clock
 from mdic_ros.codec.components import load
 from mdic_ros.codec.entropy_coding import EntropyCoder
 from mdic_ros.codec.images import Image, check_image, mirrored, to_pixels
-from mdic_ros.codec.limits import MAX_SEED, MAX_STEPS
+from mdic_ros.codec.limits import MAX_SEED, MAX_STEPS, check_threads
 from mdic_ros.codec.precision import Dtype, choose_dtype
 from mdic_ros.codec.prior import load_prior
-from mdic_ros.codec.threads import check_threads
 from mdic_ros.errors import ImageError, MdicError
 from mdic_ros.models.autoencoder import encode_latent
 from mdic_ros.models.low_precision import use_bfloat16

@@ -17,8 +17,8 @@ from mdic_ros.codec.bundle import ENCODER_SOURCES, INDEX, Bundle, BundleError
 from mdic_ros.codec.clock import Clock
 from mdic_ros.codec.entropy_coding import EntropyCoder
 from mdic_ros.codec.images import Image, check_image, to_pixels
+from mdic_ros.codec.limits import check_threads
 from mdic_ros.codec.prior import load_prior
-from mdic_ros.codec.threads import check_threads
 from mdic_ros.errors import MdicError
 
 _CUDA = "CUDAExecutionProvider"

@@ -16,9 +16,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from mdic_ros.codec.limits import MAX_SEED, MAX_STEPS
+from mdic_ros.codec.limits import MAX_SEED, MAX_STEPS, MAX_THREADS
 from mdic_ros.codec.precision import DTYPES
-from mdic_ros.codec.threads import MAX_THREADS
 from mdic_ros.datasets import LAYOUTS
 from mdic_ros.errors import MdicError
 

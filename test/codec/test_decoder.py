@@ -15,8 +15,8 @@ from mdic_ros.codec.bitstream import feature_grid, split
 from mdic_ros.codec.bundle import write_index
 from mdic_ros.codec.entropy_coding import EntropyCoder
 from mdic_ros.codec.images import to_pixels
+from mdic_ros.codec.limits import MAX_THREADS
 from mdic_ros.codec.prior import load_prior
-from mdic_ros.codec.threads import MAX_THREADS
 from mdic_ros.datasets import open_stereo
 from mdic_ros.errors import ImageError, MdicError
 from mdic_ros.evaluation.metrics import psnr

@@ -17,7 +17,7 @@ from mdic_ros.codec import BudgetError, Bundle, BundleError, Encoder, inspect
 from mdic_ros.codec.bundle import ENCODER_SOURCES, write_index
 from mdic_ros.codec.components import load
 from mdic_ros.codec.images import to_pixels
-from mdic_ros.codec.threads import MAX_THREADS
+from mdic_ros.codec.limits import MAX_THREADS
 from mdic_ros.errors import ImageError, MdicError
 from mdic_ros.evaluation.protocol import as_coded
 from mdic_ros.models.autoencoder import encode_latent
