@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, cast
@@ -184,9 +185,26 @@ def _obus(data: bytes) -> Iterator[tuple[int, int]]:
         start = end
 
 
+@contextmanager
+def _kept_priority() -> Iterator[None]:
+    """Afterwards the process has the scheduling that it had before.
+
+    For root, as in most containers, SVT-AV1 gives the whole process the highest real-time priority and leaves it there:
+    every process that is started from then on keeps all others from the processor.
+    """
+    process = os.getpid()
+    policy, parameters = os.sched_getscheduler(process), os.sched_getparam(process)
+    try:
+        yield
+    finally:
+        if os.sched_getscheduler(process) != policy:
+            os.sched_setscheduler(process, policy, parameters)
+
+
 def _svt_av1(left: Image, right: Image, crf: int) -> Coded:
     os.environ.setdefault("SVT_LOG", "1")  # errors only: the library prints its settings to stderr at every start
-    packets = _encode("libsvtav1", [left], {"preset": "0", "crf": str(crf), "svtav1-params": "avif=1:lp=1"})
+    with _kept_priority():
+        packets = _encode("libsvtav1", [left], {"preset": "0", "crf": str(crf), "svtav1-params": "avif=1:lp=1"})
     frame_kinds = (3, 4, 6)  # frame header, tile group, frame
     counted = sum(length for packet in packets for kind, length in _obus(bytes(packet)) if kind in frame_kinds)
     return Coded(_decode_last("libdav1d", packets, left), counted)

@@ -1,5 +1,6 @@
 """Conventional codecs: real encoders, decoded from the bytes that are counted."""
 
+import os
 from pathlib import Path
 
 import av
@@ -134,3 +135,16 @@ def test_known_figures(name: str, setting: int, size: float, quality: float, sim
     assert np.mean([psnr(c.image, left) for c, (left, _) in zip(coded, pairs)]) == pytest.approx(quality, abs=0.6)
     mean = float(np.mean([ms_ssim(c.image, left) for c, (left, _) in zip(coded, pairs)]))
     assert decibel(mean) == pytest.approx(similarity, abs=0.6)
+
+
+def test_no_codec_changes_how_this_process_is_scheduled() -> None:
+    # SVT-AV1 makes a process of root a real-time one: what it starts then never lets others run.
+    picture = np.random.default_rng(0).integers(0, 256, (64, 128, 3), dtype=np.uint8)
+
+    def scheduling() -> set[int]:
+        return {os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")}
+
+    before = scheduling()
+    for anchor in ANCHORS:
+        anchor.code(picture, picture, anchor.settings[0])
+        assert scheduling() <= before, anchor.name
