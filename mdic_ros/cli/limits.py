@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -81,19 +80,6 @@ def parse_steps(text: str) -> tuple[int, ...]:
             f"'{text}' is not a list of steps like 1,2,4 (1 to {MAX_STEPS} each)", param_hint="--steps"
         )
     return tuple(sorted({int(part) for part in parts}))
-
-
-def whole(name: str, least: int | None = None) -> Callable[[str], int]:
-    """Reads a whole number within `LIMITS`, or from `least`, for argparse. Raises ValueError, as argparse expects."""
-    lowest, most = LIMITS[name]
-
-    def read(text: str) -> int:
-        low = lowest if least is None else least
-        if not re.fullmatch(r"-?\d{1,12}", text) or not low <= int(text) <= most:
-            raise ValueError
-        return int(text)
-
-    return read
 
 
 def squeeze_note(size: tuple[int, int], image: tuple[int, int]) -> str:

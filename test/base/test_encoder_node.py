@@ -20,20 +20,16 @@ from mdic_ros.codec import inspect
 from mdic_ros.codec.images import resize_image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "nodes"))
-from ros_bench import BEST_EFFORT, LATCHED, Bench, environment, raw, reserved_domain
+from ros_bench import BEST_EFFORT, LATCHED, isolated_bench, raw
 from sensor_msgs.msg import Image
 
 pytestmark = pytest.mark.ros
 
 
 @pytest.fixture
-def bench(monkeypatch):
-    with reserved_domain() as domain:
-        for name, value in environment(domain).items():
-            monkeypatch.setenv(name, value)
-        bench = Bench(domain)
+def bench():
+    with isolated_bench() as bench:
         yield bench
-        bench.close()
 
 
 def test_an_image_becomes_a_packet_without_pytorch(bench, views):

@@ -36,16 +36,12 @@ def camera_info():
 
 
 @pytest.fixture
-def bench(monkeypatch):
+def bench():
     """A `ros_bench.Bench` in a domain of its own."""
-    from ros_bench import Bench, environment, reserved_domain
+    from ros_bench import isolated_bench
 
-    with reserved_domain() as domain:
-        for name, value in environment(domain).items():
-            monkeypatch.setenv(name, value)
-        bench = Bench(domain)
+    with isolated_bench() as bench:
         yield bench
-        bench.close()
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
@@ -214,3 +215,14 @@ class Bench:
             node.destroy_node()
         rclpy.try_shutdown(context=self.context)
         self._thread.join(PATIENCE_S)
+
+
+@contextlib.contextmanager
+def isolated_bench() -> Iterator[Bench]:
+    """A bench in a domain of its own; the environment of this process names it as long as it lasts."""
+    with reserved_domain() as domain, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(domain).items():
+            patch.setenv(name, value)
+        bench = Bench(domain)
+        yield bench
+        bench.close()
